@@ -1,0 +1,1 @@
+"""The versioned map *key → table version*: branches, commits, entries."""
