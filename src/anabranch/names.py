@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 import unicodedata
 from dataclasses import dataclass
@@ -23,14 +24,29 @@ if TYPE_CHECKING:
 DEFAULT_NAMESPACE = "main"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 _BRANCH = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
-_DURATION = re.compile(r"(\d+)\s*(ms|s|min|m|h|d|w)")
-_UNIT = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"([0-9]{1,15})\s*(ms|s|min|m|h|d|w)")
+_MILLISECONDS = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
 _MAX_NAME = 48
+_DIGEST_TAIL = re.compile(r".*-[0-9a-f]{8,}")
+_TIME_LIKE = re.compile(r"[0-9TtZz:.+\s-]*")
 
 
 def is_key(text: str) -> bool:
-    """Whether text is an asset's key: ``name`` or ``namespace.name``."""
-    return _KEY.fullmatch(text) is not None and len(text) <= 200
+    """Whether text is an asset's key: ``name`` or ``namespace.name``; at most 200 characters.
+
+    ``main.orders`` is none: an asset has one spelling, and that of the namespace ``main`` is the bare name.
+    """
+    return (
+        _KEY.fullmatch(text) is not None and len(text) <= 200 and not text.startswith(f"{DEFAULT_NAMESPACE}.")
+    )
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -53,19 +69,28 @@ def sandbox_name(git_branch: str, reserved: Iterable[str] = ()) -> str:
     """The sandbox's name for a git branch: safe as a file name and in SQL, stable, and different for different branches.
 
     A branch whose name is safe as it stands keeps it. Any other gets a readable slug and eight hexadecimal digits
-    of the SHA-256 of the whole name, so ``feature/a`` and ``feature-a`` never share a sandbox.
+    of the SHA-256 of the whole name, so ``feature/a`` and ``feature-a`` never share a sandbox. The result is a
+    catalog branch's name (`is_branch_name`) of at most 48 characters, all lower case, so that it stays apart from
+    the others on a file system that ignores case.
 
     Args:
-        git_branch: The git branch, as git prints it.
+        git_branch: The git branch, as git prints it; bytes that are no UTF-8 as surrogates.
         reserved: Names that are taken by environments.
     """
+    taken = set(reserved)
     safe = is_branch_name(git_branch) and len(git_branch) <= _MAX_NAME and ".." not in git_branch
     # A name that looks like one of ours with a digest could be the slug of another branch: it gets a digest too.
-    if safe and git_branch not in set(reserved) and re.fullmatch(r".*-[0-9a-f]{8}", git_branch) is None:
+    if safe and git_branch not in taken and _DIGEST_TAIL.fullmatch(git_branch) is None:
         return git_branch
     ascii_text = unicodedata.normalize("NFKD", git_branch).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9_]+", "-", ascii_text).strip("-")[: _MAX_NAME - 9].strip("-") or "branch"
-    return f"{slug}-{hashlib.sha256(git_branch.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(git_branch.encode("utf-8", "surrogatepass")).hexdigest()
+    slug = re.sub(r"[^a-z0-9_]+", "-", ascii_text).strip("-")
+    name = ""
+    for digits in (8, 16, 32):  # more than eight only where an environment's name is the shorter one
+        name = f"{slug[: _MAX_NAME - 1 - digits].strip('-') or 'branch'}-{digest[:digits]}"
+        if name not in taken:
+            break
+    return name
 
 
 @dataclass(frozen=True)
@@ -85,15 +110,16 @@ class Ref:
 def parse_ref(text: str) -> Ref:
     """``production``, ``production@41``, ``production@2026-11-20T09:00Z``, a tag, or a git branch's name.
 
-    A time without a zone is taken as UTC. A ``@`` inside a git branch's name is kept: the part behind the last ``@``
-    counts only if it is a number or a time.
+    A time without a zone is taken as UTC. A git branch's name may hold a ``@`` itself (``user@host/fix``): what stands
+    behind the last ``@`` is the commit or the time if it is made of digits and the signs of a time, and a part of the
+    name otherwise.
 
     Raises:
-        RefError: text is empty, or what stands behind ``@`` is neither a number nor a time.
+        RefError: text is empty, or what stands behind ``@`` looks like a number or a time and is none.
     """
     name, at, tail = text.rpartition("@")
-    if not at:
-        name, tail = text, ""
+    if not at or not _TIME_LIKE.fullmatch(tail):
+        name, at = text, ""
     if not name:
         raise RefError(
             f"{text!r} is not a ref",
@@ -101,24 +127,37 @@ def parse_ref(text: str) -> Ref:
         )
     if not at:
         return Ref(name)
-    if tail.isdigit():
-        return Ref(name, commit=int(tail))
     try:
+        if re.fullmatch(r"[0-9]{1,18}", tail):
+            return Ref(name, commit=int(tail))
         moment = datetime.fromisoformat(tail)
-    except ValueError:
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise RefError(
             f"{tail!r} in the ref {text!r} is neither a commit's number nor a time",
             hint="write it like production@41 or production@2026-11-20T09:00Z",
         ) from None
-    return Ref(name, time=moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return Ref(name, time=moment)
 
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_RANDOM_BITS = 35
+_last_id = 0
+_id_lock = threading.Lock()
 
 
 def new_id() -> str:
-    """A short id that sorts by time: 8 characters of milliseconds and 8 of randomness, Crockford's base 32."""
-    value = (time.time_ns() // 1_000_000 & (2**40 - 1)) << 40 | int.from_bytes(os.urandom(5), "big")
+    """A short id that sorts by time: 9 characters of milliseconds and 7 of randomness, Crockford's base 32.
+
+    Ids of one process sort in the order in which they were made, even within a millisecond and when the clock is
+    set back.
+    """
+    global _last_id  # noqa: PLW0603 - the process's own clock that never runs backwards
+    drawn = int.from_bytes(os.urandom(5), "big")
+    with _id_lock:
+        fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | drawn & (2**_RANDOM_BITS - 1)
+        # A random step, so that two processes forked in one millisecond part ways.
+        value = _last_id = max(fresh, _last_id + 1 + (drawn & 0xFFFFF))
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(75, -5, -5))
 
 
@@ -137,9 +176,12 @@ def parse_duration(text: str) -> timedelta:
     if compact == "0":
         return timedelta()
     pieces = _DURATION.findall(compact)
-    if not pieces or "".join(_DURATION.split(compact)[0::3]).strip():
-        raise AnabranchError(f"{text!r} is not a duration", hint="write it like 30s, 15m, 1h, 14d or 1h30m")
-    return timedelta(seconds=sum(int(number) * _UNIT[unit] for number, unit in pieces))
+    try:
+        if pieces and not _DURATION.sub("", compact).strip():
+            return timedelta(milliseconds=sum(int(number) * _MILLISECONDS[unit] for number, unit in pieces))
+    except OverflowError:
+        pass
+    raise AnabranchError(f"{text!r} is not a duration", hint="write it like 30s, 15m, 1h, 14d or 1h30m")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
