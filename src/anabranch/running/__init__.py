@@ -1,0 +1,1 @@
+"""Carries a plan out: values in and out of tables, worker processes, and the order of it all."""

@@ -1,0 +1,338 @@
+"""What a user declares: an asset is a name, the function or query that makes it, and how it wants to be treated.
+
+Functions stay ordinary functions: the decorator returns an `Asset` that is called like the function it wraps.
+Nothing is resolved here; which parameter is an input and which a resource is decided in `definitions`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from anabranch.errors import SignatureError
+from anabranch.names import is_key, parse_duration
+
+Refresh = Literal["code", "always", "every", "observe"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a user's function: its name, its annotation if that can be evaluated, and whether it has a default."""
+
+    name: str
+    annotation: Any
+    text: str
+    has_default: bool
+
+
+class Asset:
+    """A table or file that the pipeline keeps, and what makes it. Made by `asset` and `sql`; callable like its function."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        function: Callable[..., Any] | None = None,
+        query: str | None = None,
+        place: tuple[str, int] = ("", 0),
+        key: Sequence[str] = (),
+        inputs: Mapping[str, str | Asset] | None = None,
+        tags: Sequence[str] = (),
+        description: str = "",
+        config: Any = None,
+        refresh: Refresh = "code",
+        every: timedelta | None = None,
+        observe: Callable[..., Any] | None = None,
+        retries: int = 0,
+        retry_delay: timedelta = timedelta(seconds=1),
+        timeout: timedelta | None = None,
+        renames: Mapping[str, str] | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.query = query
+        self.file, self.line = place
+        self.key = tuple(key)
+        self.inputs = {
+            param: source.name if isinstance(source, Asset) else source
+            for param, source in (inputs or {}).items()
+        }
+        self.tags = frozenset(tags)
+        self.description = description
+        self.config = config
+        self.refresh = refresh
+        self.every = every
+        self.observe = observe
+        self.retries = retries
+        self.retry_delay = retry_delay
+        self.timeout = timeout
+        self.renames = dict(renames or {})
+        self.columns = dict(columns or {})
+        self.__name__ = name
+        self.__doc__ = description or (inspect.getdoc(function) if function is not None else None)
+        self.__wrapped__ = function
+        # What fingerprints follow instead of this object.
+        self.__anabranch_code__ = tuple(f for f in (function,) if f is not None)
+
+    @property
+    def place(self) -> str:
+        """``flights/definitions.py:31``, as the file was imported."""
+        return f"{self.file}:{self.line}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function with plain values, as a unit test does."""
+        if self.function is None:
+            raise SignatureError(
+                f"{self.name} is a query and can't be called",
+                place=self.place,
+                hint="read it from a project: project.table(…)",
+            )
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<asset {self.name}>"
+
+
+@overload
+def asset(function: Callable[..., Any], /) -> Asset: ...
+@overload
+def asset(
+    *,
+    name: str | None = ...,
+    key: str | Sequence[str] = ...,
+    inputs: Mapping[str, str | Asset] | None = ...,
+    tags: Sequence[str] = ...,
+    description: str = ...,
+    config: Any = ...,
+    refresh: Literal["code", "always"] = ...,
+    every: str | timedelta | None = ...,
+    observe: Callable[..., Any] | None = ...,
+    retries: int = ...,
+    retry_delay: str | timedelta = ...,
+    timeout: str | timedelta | None = ...,
+    renames: Mapping[str, str] | None = ...,
+    columns: Mapping[str, str] | None = ...,
+) -> Callable[[Callable[..., Any]], Asset]: ...
+
+
+def asset(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    key: str | Sequence[str] = (),
+    inputs: Mapping[str, str | Asset] | None = None,
+    tags: Sequence[str] = (),
+    description: str = "",
+    config: Any = None,
+    refresh: Literal["code", "always"] = "code",
+    every: str | timedelta | None = None,
+    observe: Callable[..., Any] | None = None,
+    retries: int = 0,
+    retry_delay: str | timedelta = "1s",
+    timeout: str | timedelta | None = None,
+    renames: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Asset | Callable[[Callable[..., Any]], Asset]:
+    """Declares a table or file made by a Python function.
+
+    The function's parameters are its inputs: another asset's name, a resource by its annotated class, ``config``.
+
+    Args:
+        function: The function, where the decorator is used without parentheses.
+        name: Key of the asset, ``name`` or ``namespace.name``; default: the function's name.
+        key: Column or columns that identify a row; diffs compare by it, `unique` checks it.
+        inputs: Parameter → asset, where the parameter's name is not the asset's.
+        tags: Words to select by (``--select tag:daily``).
+        description: One line; default: the function's docstring.
+        config: An instance of the `Config` class that the parameter ``config`` is annotated with.
+        refresh: For an asset that reads the outside world: ``code`` runs it when its code changes, ``always`` in each run.
+        every: Runs it again when its table is older than this: ``"1h"``.
+        observe: A function (its parameters are resources) that returns the outside version: an ETag, a greatest id.
+        retries: How often a failed run of it is tried again.
+        retry_delay: Time before the second try; doubles with each further one.
+        timeout: Time after which its process is killed.
+        renames: New column name → old one, so that the column keeps its identity and a diff says "renamed".
+        columns: Column → a sentence about it, stored with the table.
+
+    Raises:
+        SignatureError: the name is no key, or two refresh policies are given.
+    """
+
+    def declare(function: Callable[..., Any]) -> Asset:
+        place = _place_of(function)
+        own = name or getattr(function, "__name__", "")
+        policy, interval = _policy(own, place, refresh, every, observe)
+        _check_name(own, place)
+        if retries < 0:
+            raise SignatureError(f"{own}: retries is {retries}", place=_text(place), hint="0 or more")
+        return Asset(
+            own,
+            function=function,
+            place=place,
+            key=(key,) if isinstance(key, str) else key,
+            inputs=inputs,
+            tags=tags,
+            description=description,
+            config=config,
+            refresh=policy,
+            every=interval,
+            observe=observe,
+            retries=retries,
+            retry_delay=_duration(retry_delay),
+            timeout=None if timeout is None else _duration(timeout),
+            renames=renames,
+            columns=columns,
+        )
+
+    return declare if function is None else declare(function)
+
+
+def sql(
+    name: str,
+    query: str | None = None,
+    *,
+    file: str | Path | None = None,
+    key: str | Sequence[str] = (),
+    tags: Sequence[str] = (),
+    description: str = "",
+    retries: int = 0,
+    retry_delay: str | timedelta = "1s",
+    timeout: str | timedelta | None = None,
+    renames: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Asset:
+    """Declares a table made by a DuckDB query. Its inputs are the tables that the query reads.
+
+    Args:
+        name: Key of the asset.
+        query: One ``select`` (or ``with``, ``from``, ``values``).
+        file: Instead of query: a file that holds it, relative to the file that calls `sql`.
+        key, tags, description, retries, retry_delay, timeout, renames, columns: as for `asset`.
+
+    Raises:
+        SignatureError: neither or both of query and file are given, or the file can't be read.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to a caller's file and line
+    place = (frame.f_code.co_filename, frame.f_lineno)
+    _check_name(name, place)
+    if (query is None) == (file is None):
+        raise SignatureError(f"{name}: give either a query or a file", place=_text(place))
+    if file is not None:
+        path = Path(place[0]).parent / file
+        try:
+            query = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise SignatureError(
+                f"{name}: {path} can't be read: {error.strerror}", place=_text(place)
+            ) from error
+        place = (str(path), 1)
+    return Asset(
+        name,
+        query=query,
+        place=place,
+        key=(key,) if isinstance(key, str) else key,
+        tags=tags,
+        description=description,
+        retries=retries,
+        retry_delay=_duration(retry_delay),
+        timeout=None if timeout is None else _duration(timeout),
+        renames=renames,
+        columns=columns,
+    )
+
+
+@dataclass
+class Signature:
+    """A function's parameters, with annotations evaluated as far as they can be."""
+
+    parameters: list[Parameter] = field(default_factory=list)
+    returns: Any = None
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, owner: str, place: str) -> Signature:
+        """Reads a signature.
+
+        Raises:
+            SignatureError: ``*args``, ``**kwargs`` or positional-only parameters.
+        """
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError) as error:
+            raise SignatureError(f"{owner}: the signature can't be read: {error}", place=place) from error
+        scope = getattr(inspect.unwrap(function), "__globals__", {})
+        found = cls(returns=_evaluate(signature.return_annotation, scope)[0])
+        for p in signature.parameters.values():
+            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY):
+                star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+                raise SignatureError(
+                    f"{owner}: the parameter {star}{p.name} can't be served",
+                    place=place,
+                    hint="name each input: a parameter is an asset, a resource or config",
+                )
+            annotation, text = _evaluate(p.annotation, scope)
+            found.parameters.append(Parameter(p.name, annotation, text, p.default is not p.empty))
+        return found
+
+
+def _evaluate(annotation: Any, scope: Mapping[str, Any]) -> tuple[Any, str]:
+    if annotation is inspect.Signature.empty:
+        return None, ""
+    if not isinstance(annotation, str):
+        return annotation, inspect.formatannotation(annotation)
+    try:
+        return eval(annotation, dict(scope)), annotation  # noqa: S307 - a user's own annotation in its own module
+    except Exception:  # noqa: BLE001 - under TYPE_CHECKING or a typing mistake: told later, if it matters
+        return None, annotation
+
+
+def _policy(
+    name: str,
+    place: tuple[str, int],
+    refresh: str,
+    every: str | timedelta | None,
+    observe: Callable[..., Any] | None,
+) -> tuple[Refresh, timedelta | None]:
+    if refresh not in ("code", "always"):
+        raise SignatureError(
+            f"{name}: refresh={refresh!r} is not known",
+            place=_text(place),
+            hint='"code" or "always"; or every="1h"; or observe=…',
+        )
+    if (refresh == "always") + (every is not None) + (observe is not None) > 1:
+        raise SignatureError(
+            f"{name}: two refresh policies", place=_text(place), hint="give one of refresh, every, observe"
+        )
+    if every is not None:
+        return "every", _duration(every)
+    if observe is not None:
+        return "observe", None
+    return ("always" if refresh == "always" else "code"), None
+
+
+def _duration(value: str | timedelta) -> timedelta:
+    return value if isinstance(value, timedelta) else parse_duration(value)
+
+
+def _check_name(name: str, place: tuple[str, int]) -> None:
+    if not is_key(name):
+        raise SignatureError(
+            f"{name!r} can't be an asset's name",
+            place=_text(place),
+            hint="letters, digits and _, optionally with one namespace: marts.orders",
+        )
+
+
+def _place_of(function: Callable[..., Any]) -> tuple[str, int]:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
+
+
+def _text(place: tuple[str, int]) -> str:
+    return f"{place[0]}:{place[1]}"

@@ -1,0 +1,530 @@
+"""One project's assets, checks and resources, held together: who reads whom, and what each parameter is served with.
+
+`Definitions` is what a user writes; `Pipeline` is what comes of it once every name has been found. It knows nothing of
+environments but their names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from anabranch.errors import DefinitionsError, DuplicateNameError, SignatureError, UnknownInputError
+from anabranch.names import did_you_mean
+from anabranch.pipeline.asset import Asset, Parameter, Signature
+from anabranch.pipeline.check import Check
+from anabranch.pipeline.fingerprint import CodeReader, combine, config_hash
+from anabranch.pipeline.graph import CheckNode, Graph, Node
+from anabranch.pipeline.resource import Config, EnvVar, Resource
+from anabranch.pipeline.sql_query import Query, parse_query
+
+Resources = Mapping[str, Resource]
+_T = TypeVar("_T")
+
+
+class Definitions:
+    """The assets, checks and resources of one project.
+
+    Args:
+        assets: Assets, or lists of them.
+        checks: Checks, or lists of them.
+        resources: Environment → resources by name; ``sandbox`` is the set of all sandboxes unless anabranch.toml says
+            otherwise. A flat mapping of resources serves every environment alike.
+        config: Asset's name → its config, where it is not given at the asset.
+    """
+
+    def __init__(
+        self,
+        assets: Iterable[Asset | Iterable[Asset]] = (),
+        checks: Iterable[Check | Iterable[Check]] = (),
+        resources: Mapping[str, Any] | None = None,
+        config: Mapping[str, Config] | None = None,
+    ) -> None:
+        self.assets: list[Asset] = list(
+            _flat(assets, Asset, "assets", "decorate the function with @ab.asset")
+        )
+        self.checks: list[Check] = list(
+            _flat(checks, Check, "checks", "decorate the function with @ab.check(…)")
+        )
+        self.config = dict(config or {})
+        given = dict(resources or {})
+        self.shared: dict[str, Resource] = {}
+        self.resources: dict[str, dict[str, Resource]] = {}
+        for name, value in given.items():
+            if isinstance(value, Resource):
+                self.shared[name] = value
+            elif isinstance(value, Mapping):
+                self.resources[name] = {k: _a_resource(f"{name}.{k}", v) for k, v in value.items()}
+            else:
+                _a_resource(name, value)
+        if self.shared and self.resources:
+            raise DefinitionsError(
+                f"resources mixes sets by environment ({', '.join(self.resources)}) with plain resources ({', '.join(self.shared)})",
+                hint='write {"production": {…}, "sandbox": {…}}, or one flat mapping',
+            )
+
+    def resource_set(self, name: str) -> Resources:
+        """The resources of that name. Raises DefinitionsError if resources are kept by environment and it has none."""
+        if self.shared or not self.resources:
+            return self.shared
+        if name not in self.resources:
+            raise DefinitionsError(
+                f"the definitions have no resources for {name!r}",
+                hint=did_you_mean(
+                    name,
+                    self.resources,
+                    f"there are: {', '.join(self.resources)}; an empty mapping is fine too",
+                ),
+            )
+        return self.resources[name]
+
+    def all_sets(self) -> list[Resources]:
+        """Every set, for what must be the same whichever is used."""
+        return [self.shared] if self.shared else list(self.resources.values())
+
+    def variables(self, name: str) -> set[str]:
+        """Names of the environment variables that a set's resources need."""
+        return {v.name for resource in self.resource_set(name).values() for v in resource.variables()}
+
+    def foreign_variables(self, name: str) -> set[str]:
+        """Names of the variables that other sets need and this one does not: secrets its steps must not see."""
+        own = self.variables(name)
+        return {v.name for each in self.all_sets() for r in each.values() for v in r.variables()} - own
+
+
+@dataclass(frozen=True)
+class Slot:
+    """How one parameter is served."""
+
+    parameter: str
+    role: Literal["input", "resource", "config"]
+    target: str
+    annotation: Any = None
+
+
+@dataclass
+class BoundAsset:
+    """An asset with every parameter's source found."""
+
+    asset: Asset
+    slots: tuple[Slot, ...] = ()
+    returns: Any = None
+    query: Query | None = None
+    config: Config | None = None
+    observe_slots: tuple[Slot, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Keys of the assets it reads, sorted."""
+        if self.query is not None:
+            return tuple(sorted(set(self.query.inputs)))
+        return tuple(sorted({slot.target for slot in self.slots if slot.role == "input"}))
+
+    def resources(self) -> set[str]:
+        """Parameters that are resources, of the asset and of its observe function."""
+        return {s.target for s in (*self.slots, *self.observe_slots) if s.role == "resource"}
+
+
+@dataclass
+class BoundCheck:
+    """A check with every parameter's source found."""
+
+    check: Check
+    slots: tuple[Slot, ...] = ()
+
+
+@dataclass
+class Pipeline:
+    """Definitions with all names found."""
+
+    definitions: Definitions
+    assets: dict[str, BoundAsset] = field(default_factory=dict)
+    checks: dict[str, BoundCheck] = field(default_factory=dict)
+
+    @classmethod
+    def bind(cls, definitions: Definitions, *, query_cache: Path | None = None) -> Pipeline:
+        """Finds what every parameter means.
+
+        Raises:
+            DuplicateNameError, UnknownInputError, SignatureError, DefinitionsError: with the asset's file and line.
+        """
+        pipeline = cls(definitions)
+        by_name: dict[str, Asset] = {}
+        for asset in definitions.assets:
+            twin = by_name.get(asset.name)
+            if twin is not None and twin is not asset:
+                raise DuplicateNameError(
+                    f"two assets are named {asset.name!r}",
+                    place=asset.place,
+                    hint=f"the other one is at {twin.place}",
+                    name=asset.name,
+                )
+            by_name[asset.name] = asset
+        lower: dict[str, str] = {}
+        for name, asset in by_name.items():
+            other = lower.setdefault(name.lower(), name)
+            if other != name:
+                raise DuplicateNameError(
+                    f"the assets {other!r} and {name!r} differ only in case, which SQL and some file systems do not see",
+                    place=asset.place,
+                    hint="rename one of them",
+                )
+        for name in definitions.config:
+            if name not in by_name:
+                raise UnknownInputError(
+                    f"config is given for {name!r}, which is no asset", hint=did_you_mean(name, by_name)
+                )
+        for name, asset in by_name.items():
+            pipeline.assets[name] = _bind_asset(asset, by_name, lower, definitions, query_cache)
+        for check in definitions.checks:
+            bound = _bind_check(check, by_name)
+            known = f"{check.asset}:{check.name}"
+            if known in pipeline.checks and pipeline.checks[known].check is not check:
+                other_place = pipeline.checks[known].check.place
+                raise DuplicateNameError(
+                    f"two checks of {check.asset} are named {check.name!r}",
+                    place=check.place,
+                    hint=f"give one a name; the other is at {other_place}",
+                )
+            pipeline.checks[known] = bound
+        return pipeline
+
+    def graph(self, reader: CodeReader) -> Graph:
+        """The pipeline as plain values, with every asset's code hashed. Raises CycleError."""
+        nodes = [self._node(bound, reader) for bound in self.assets.values()]
+        checks = [self._check_node(bound, reader) for bound in self.checks.values()]
+        definitions = combine(
+            *(combine(n.key, n.code, n.config, *n.inputs) for n in sorted(nodes, key=lambda n: n.key))
+        )
+        return Graph(nodes, checks, definitions=definitions)
+
+    def _node(self, bound: BoundAsset, reader: CodeReader) -> Node:
+        asset = bound.asset
+        config, config_parts = config_hash(
+            {} if bound.config is None else bound.config.model_dump(mode="json")
+        )
+        place = _relative(asset.file, asset.line, reader)
+        every = asset.every.total_seconds() if asset.every is not None else None
+        if bound.query is not None:
+            part = f"query {asset.name}"
+            return Node(
+                key=asset.name,
+                kind="sql",
+                inputs=bound.inputs,
+                code=bound.query.hash,
+                code_parts={part: bound.query.hash},
+                places={part: place},
+                config=config,
+                tags=asset.tags,
+                place=place,
+                row_key=asset.key,
+                outside=tuple(bound.query.outside),
+                notes=tuple(
+                    f"it reads {what} outside the catalog, whose changes are not seen"
+                    for what in bound.query.outside
+                ),
+                description=asset.description,
+            )
+        needed = bound.resources()
+        classes = {
+            type(each[name]) for each in self.definitions.all_sets() for name in needed if name in each
+        }
+        classes |= {
+            s.annotation
+            for s in (*bound.slots, *bound.observe_slots)
+            if s.role == "resource" and inspect.isclass(s.annotation)
+        }
+        extra = sorted(classes - {Resource}, key=lambda c: (c.__module__, c.__qualname__))
+        observe = () if asset.observe is None else (asset.observe,)
+        code = reader.of(asset, *observe, *extra, name=asset.name)
+        return Node(
+            key=asset.name,
+            inputs=bound.inputs,
+            code=code.hash,
+            code_parts={
+                f"{p.kind} {p.name}" if p.kind != "distribution" else p.name: p.hash for p in code.parts
+            },
+            places={
+                (f"{p.kind} {p.name}" if p.kind != "distribution" else p.name): f"{p.file}:{p.line}"
+                for p in code.parts
+                if p.file is not None and p.line is not None
+            },
+            notes=code.notes,
+            config=config,
+            config_parts=config_parts,
+            resources={name: self._identity(name) for name in sorted(needed)},
+            refresh=asset.refresh,
+            every=every,
+            tags=asset.tags,
+            place=place,
+            row_key=asset.key,
+            description=asset.description,
+        )
+
+    def _identity(self, name: str) -> str:
+        found = {
+            json.dumps(each[name].identity(), sort_keys=True, default=repr)
+            for each in self.definitions.all_sets()
+            if name in each
+        }
+        return " ".join(sorted(found))
+
+    def _check_node(self, bound: BoundCheck, reader: CodeReader) -> CheckNode:
+        check = bound.check
+        if check.rule is not None:
+            code = combine(
+                "rule",
+                check.rule.kind,
+                *check.rule.columns,
+                json.dumps(dict(check.rule.parameters), sort_keys=True, default=repr),
+            )
+        else:
+            code = reader.of(check, name=check.name).hash
+        return CheckNode(
+            name=check.name,
+            asset=check.asset,
+            inputs=tuple(sorted({slot.target for slot in bound.slots})),
+            code=code,
+            blocking=check.blocking,
+            volatile=check.rule is not None and check.rule.kind == "fresh",
+            place=_relative(check.file, check.line, reader),
+            description=check.description,
+        )
+
+
+def _relative(file: str, line: int, reader: CodeReader) -> str:
+    try:
+        return f"{Path(file).resolve().relative_to(reader.project_root).as_posix()}:{line}"
+    except ValueError:
+        return f"{file}:{line}"
+
+
+def _bind_asset(
+    asset: Asset,
+    by_name: Mapping[str, Asset],
+    lower: Mapping[str, str],
+    definitions: Definitions,
+    query_cache: Path | None,
+) -> BoundAsset:
+    for source in asset.inputs.values():
+        if source not in by_name:
+            raise UnknownInputError(
+                f"{asset.name} reads {source!r}, which is no asset of these definitions",
+                place=asset.place,
+                hint=did_you_mean(source, by_name),
+            )
+    if asset.query is not None:
+        query = parse_query(asset.query, name=asset.name, cache_dir=query_cache)
+        for table in query.inputs:
+            if table not in by_name:
+                near = lower.get(table.lower())
+                raise UnknownInputError(
+                    f"the query {asset.name} reads {table!r}, which is no asset of these definitions",
+                    place=asset.place,
+                    hint=f"write it as {near!r}"
+                    if near
+                    else did_you_mean(table, by_name, "add the asset to Definitions(assets=[…])"),
+                    asset=asset.name,
+                    input=table,
+                )
+        return BoundAsset(asset, query=query)
+    assert asset.function is not None
+    signature = Signature.of(asset.function, owner=asset.name, place=asset.place)
+    unknown = set(asset.inputs) - {p.name for p in signature.parameters}
+    if unknown:
+        raise SignatureError(
+            f"{asset.name}: inputs names {sorted(unknown)[0]!r}, which is no parameter of the function",
+            place=asset.place,
+            hint=did_you_mean(sorted(unknown)[0], [p.name for p in signature.parameters]),
+        )
+    slots = tuple(
+        s
+        for p in signature.parameters
+        if (s := _slot(p, asset.name, asset.place, asset.inputs, by_name, definitions)) is not None
+    )
+    if any(slot.role == "input" and slot.target == asset.name for slot in slots):
+        raise SignatureError(
+            f"{asset.name} reads itself", place=asset.place, hint="an asset's inputs are other assets"
+        )
+    observe: tuple[Slot, ...] = ()
+    if asset.observe is not None:
+        seen = Signature.of(asset.observe, owner=f"the observe function of {asset.name}", place=asset.place)
+        observe = tuple(
+            s
+            for p in seen.parameters
+            if (s := _slot(p, f"{asset.name} (observe)", asset.place, {}, {}, definitions)) is not None
+        )
+    if asset.refresh != "code" and any(slot.role == "input" for slot in slots):
+        raise SignatureError(
+            f"{asset.name} reads other assets and has a refresh policy",
+            place=asset.place,
+            hint="give the policy to the asset that reads the outside world",
+        )
+    config_slot = next((s for s in slots if s.role == "config"), None)
+    config = _config(asset, config_slot, definitions)
+    return BoundAsset(asset, slots=slots, returns=signature.returns, config=config, observe_slots=observe)
+
+
+def _slot(
+    p: Parameter,
+    owner: str,
+    place: str,
+    inputs: Mapping[str, str],
+    assets: Mapping[str, Asset],
+    definitions: Definitions,
+) -> Slot | None:
+    if p.name in inputs:
+        return Slot(p.name, "input", inputs[p.name], p.annotation)
+    kind = p.annotation if inspect.isclass(p.annotation) else None
+    if kind is not None and issubclass(kind, Resource):
+        return Slot(p.name, "resource", _resource_name(p.name, kind, owner, place, definitions), kind)
+    if p.name == "config" or (kind is not None and issubclass(kind, Config)):
+        if kind is None or not issubclass(kind, Config):
+            raise SignatureError(
+                f"{owner}: the parameter config has no annotation that is an ab.Config",
+                place=place,
+                hint="config: MyConfig",
+            )
+        return Slot(p.name, "config", p.name, kind)
+    if p.name in assets:
+        return Slot(p.name, "input", p.name, p.annotation)
+    if any(p.name in each for each in definitions.all_sets()):
+        return Slot(p.name, "resource", p.name, None)
+    if p.has_default:
+        return None
+    known = [*assets, *(name for each in definitions.all_sets() for name in each)]
+    raise UnknownInputError(
+        f"{owner}: the parameter {p.name!r} is no asset, no resource and no config",
+        place=place,
+        hint=did_you_mean(p.name, known, "is the asset listed in Definitions(assets=[…])?"),
+        asset=owner,
+        input=p.name,
+    )
+
+
+def _resource_name(name: str, kind: type[Resource], owner: str, place: str, definitions: Definitions) -> str:
+    """The name under which every set that has such a resource keeps it: the parameter's own, else the only one of its class."""
+    named = [each for each in definitions.all_sets() if name in each]
+    if named:
+        for each in named:
+            if not isinstance(each[name], kind):
+                raise SignatureError(
+                    f"{owner}: the resource {name!r} is a {type(each[name]).__name__}, but the parameter is annotated {kind.__name__}",
+                    place=place,
+                )
+        return name
+    candidates = {
+        n for each in definitions.all_sets() for n, resource in each.items() if isinstance(resource, kind)
+    }
+    if len(candidates) == 1:
+        return candidates.pop()
+    hint = (
+        f"name the parameter as one of: {', '.join(sorted(candidates))}"
+        if candidates
+        else f"add it to Definitions(resources={{…: {{{name!r}: {kind.__name__}(…)}}}})"
+    )
+    raise UnknownInputError(f"{owner}: no resource {name!r} of class {kind.__name__}", place=place, hint=hint)
+
+
+def _config(asset: Asset, slot: Slot | None, definitions: Definitions) -> Config | None:
+    given = definitions.config.get(asset.name, asset.config)
+    if slot is None:
+        if given is not None:
+            raise SignatureError(
+                f"{asset.name} is given a config, but has no parameter for it",
+                place=asset.place,
+                hint="add: config: " + type(given).__name__,
+            )
+        return None
+    if given is None:
+        try:
+            given = slot.annotation()
+        except ValidationError as error:
+            missing = ", ".join(str(e["loc"][0]) for e in error.errors() if e["loc"])
+            raise SignatureError(
+                f"{asset.name}: its config {slot.annotation.__name__} has no value for {missing}",
+                place=asset.place,
+                hint=f"give defaults, or @ab.asset(config={slot.annotation.__name__}(…))",
+            ) from None
+    if not isinstance(given, slot.annotation):
+        raise SignatureError(
+            f"{asset.name}: its config is a {type(given).__name__}, not a {slot.annotation.__name__}",
+            place=asset.place,
+        )
+    assert isinstance(given, Config)
+    return given
+
+
+def _bind_check(check: Check, by_name: Mapping[str, Asset]) -> BoundCheck:
+    if check.asset not in by_name:
+        raise UnknownInputError(
+            f"the check {check.name} is of {check.asset!r}, which is no asset of these definitions",
+            place=check.place,
+            hint=did_you_mean(check.asset, by_name),
+        )
+    for source in check.inputs.values():
+        if source not in by_name:
+            raise UnknownInputError(
+                f"the check {check.name} reads {source!r}, which is no asset",
+                place=check.place,
+                hint=did_you_mean(source, by_name),
+            )
+    if check.rule is not None:
+        return BoundCheck(
+            check, tuple(Slot(param, "input", source) for param, source in check.inputs.items())
+        )
+    assert check.function is not None
+    slots = []
+    for p in Signature.of(check.function, owner=f"the check {check.name}", place=check.place).parameters:
+        target = check.inputs.get(p.name, p.name)
+        if target not in by_name:
+            if p.has_default:
+                continue
+            raise UnknownInputError(
+                f"the check {check.name}: the parameter {p.name!r} is no asset",
+                place=check.place,
+                hint=did_you_mean(
+                    p.name,
+                    by_name,
+                    f"to read {check.asset} under another name: inputs={{{p.name!r}: {check.asset!r}}}",
+                ),
+            )
+        slots.append(Slot(p.name, "input", target, p.annotation))
+    if not slots:
+        raise SignatureError(
+            f"the check {check.name} reads no asset",
+            place=check.place,
+            hint=f"give it a parameter: {check.asset}",
+        )
+    return BoundCheck(check, tuple(slots))
+
+
+def _flat(items: Iterable[Any], kind: type[_T], what: str, hint: str) -> Iterable[_T]:
+    for item in items:
+        if isinstance(item, kind):
+            yield item
+        elif isinstance(item, list | tuple | set):
+            yield from _flat(item, kind, what, hint)
+        else:
+            name = getattr(item, "__name__", None) or repr(item)
+            raise DefinitionsError(
+                f"Definitions({what}=[…]) holds {name}, a {type(item).__name__}",
+                hint=hint if isinstance(item, Callable) else None,
+            )
+
+
+def _a_resource(name: str, value: Any) -> Resource:
+    if isinstance(value, Resource):
+        return value
+    what = (
+        "an EnvVar; put it into a resource's field"
+        if isinstance(value, EnvVar)
+        else f"a {type(value).__name__}, not an ab.Resource"
+    )
+    raise DefinitionsError(f"the resource {name!r} is {what}")

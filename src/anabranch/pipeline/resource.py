@@ -1,0 +1,197 @@
+"""Connections to the outside world, swapped by environment, and the secrets they need.
+
+A resource is declared with the names of its secrets, never with their values: an `EnvVar` is a name until a step that
+needs it runs, and what comes of it lives only in that step's process. Nothing here knows which environment is which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+
+from anabranch.errors import DefinitionsError, SecretError
+
+HIDDEN = "***"
+
+
+class EnvVar:
+    """The value of an environment variable, read when a step needs it.
+
+    Args:
+        name: The variable's name, such as ``SNOWFLAKE_PASSWORD``.
+        default: What to take where it is not set; without one a missing variable is an error, never empty.
+        kind: ``int`` or ``float`` where text will not do.
+    """
+
+    __slots__ = ("default", "kind", "name")
+
+    def __init__(self, name: str, default: str | None = None, *, kind: type = str) -> None:
+        self.name = name
+        self.default = default
+        self.kind = kind
+
+    @classmethod
+    def int(cls, name: str, default: str | None = None) -> EnvVar:
+        """A variable that holds a whole number."""
+        return cls(name, default, kind=int)
+
+    def __repr__(self) -> str:
+        return f"EnvVar({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EnvVar) and (self.name, self.default, self.kind) == (
+            other.name,
+            other.default,
+            other.kind,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.default, self.kind))
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Any:
+        """The value. Raises SecretError, without any value in it, where the variable is missing or of a wrong kind."""
+        text = (os.environ if environ is None else environ).get(self.name, self.default)
+        if text is None:
+            raise SecretError(
+                f"the environment variable {self.name} is not set",
+                hint=f"set it for this process, for example: export {self.name}=…",
+                variable=self.name,
+            )
+        try:
+            return self.kind(text)
+        except ValueError:
+            raise SecretError(
+                f"the environment variable {self.name} does not hold a value of type {self.kind.__name__}",
+                variable=self.name,
+            ) from None
+
+
+class Config(BaseModel):
+    """Base class of an asset's config: plain, validated, frozen values that are part of its fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Resource(BaseModel):
+    """Base class of a connection to something outside.
+
+    Fields are validated by pydantic; a field may hold an `EnvVar`, a nested resource, or lists and dicts of them.
+    A step gets its own copy with the variables resolved, after `setup`; `teardown` is called whatever happens.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    _hidden: frozenset[str] = PrivateAttr(default=frozenset())
+
+    def __init__(self, **data: Any) -> None:
+        pending = {name for name, value in data.items() if any(True for _ in _variables(value))}
+        if not pending:
+            super().__init__(**data)
+            return
+        try:
+            self.__pydantic_validator__.validate_python({k: v for k, v in data.items() if k not in pending})
+        except ValidationError as error:
+            # What waits for its variable is missing on purpose; every other mistake is told now.
+            if any(not e["loc"] or e["loc"][0] not in pending for e in error.errors()):
+                raise
+        unknown = pending - set(type(self).model_fields)
+        if unknown:
+            raise DefinitionsError(f"{type(self).__name__} has no field {sorted(unknown)[0]!r}")
+        built = type(self).model_construct(**data)
+        object.__setattr__(self, "__dict__", built.__dict__)
+        object.__setattr__(self, "__pydantic_fields_set__", built.__pydantic_fields_set__)
+        object.__setattr__(self, "__pydantic_extra__", built.__pydantic_extra__)
+        object.__setattr__(self, "__pydantic_private__", {"_hidden": frozenset(pending)})
+
+    def setup(self) -> None:
+        """Called in the step's process before the asset runs."""
+
+    def teardown(self) -> None:
+        """Called in the step's process when the asset is done, has failed, or was interrupted."""
+
+    def identity(self) -> Any:
+        """A plain value that decides content and is the same in every environment; part of fingerprints. Default: none."""
+        return None
+
+    def variables(self) -> tuple[EnvVar, ...]:
+        """The environment variables that this resource will need."""
+        return tuple(v for name in type(self).model_fields for v in _variables(getattr(self, name, None)))
+
+    def resolved(self, environ: Mapping[str, str] | None = None) -> Self:
+        """A copy with every variable's value in place. Raises SecretError or DefinitionsError; neither holds a value."""
+        data = {
+            name: _resolve(getattr(self, name), environ)
+            for name in type(self).model_fields
+            if hasattr(self, name)
+        }
+        try:
+            copy = type(self)(**data)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DefinitionsError(f"{type(self).__name__}.{where}: {first['msg']}") from None
+        object.__setattr__(copy, "__pydantic_private__", {"_hidden": self._hidden})
+        return copy
+
+    def described(self) -> dict[str, Any]:
+        """Fields as plain values with variables by name: tells two environments' resources apart without any secret."""
+        return {name: _describe(getattr(self, name, None)) for name in type(self).model_fields}
+
+    def digest(self) -> str:
+        """Hash of class and `described`: equal where two environments would reach the same thing."""
+        text = json.dumps(
+            [type(self).__module__, type(self).__qualname__, self.described()], sort_keys=True, default=repr
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name in type(self).model_fields:
+            value = getattr(self, name, None)
+            shown = value if isinstance(value, EnvVar) or name not in self._hidden else HIDDEN
+            yield name, shown
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+def _variables(value: Any) -> Iterator[EnvVar]:
+    if isinstance(value, EnvVar):
+        yield value
+    elif isinstance(value, Resource):
+        yield from value.variables()
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _variables(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _variables(item)
+
+
+def _resolve(value: Any, environ: Mapping[str, str] | None) -> Any:
+    if isinstance(value, EnvVar):
+        return value.resolve(environ)
+    if isinstance(value, Resource):
+        return value.resolved(environ)
+    if isinstance(value, Mapping):
+        return {key: _resolve(item, environ) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value)(_resolve(item, environ) for item in value)
+    return value
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, EnvVar):
+        return {"env": value.name}
+    if isinstance(value, Resource):
+        return {"resource": type(value).__qualname__, **value.described()}
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_describe(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)

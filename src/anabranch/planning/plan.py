@@ -1,0 +1,315 @@
+"""The least work that is enough: for each asset run, reuse or depends, each with its reasons and its cost.
+
+Pure: a `Planner` is given the graph, the entries in view, and what is known of the outside; it reads no clock, no file
+and no database. The executor asks it again, asset by asset, as versions become known, so that a plan and what is done
+about it come from one rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from anabranch.catalog.base import Entry, Found
+from anabranch.errors import SelectionError
+from anabranch.pipeline.fingerprint import fingerprint
+from anabranch.pipeline.graph import Graph, Node
+from anabranch.planning.changes import Reason, input_reasons, own_reasons
+
+Action = Literal["run", "reuse", "depends"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to happen to one asset.
+
+    Attributes:
+        key: The asset.
+        action: ``run``: it will run. ``reuse``: nothing to do, or an entry is taken over by its pointer. ``depends``: an
+            input runs first; if that yields the same version, nothing is to be done here.
+        reasons: Why.
+        fingerprint: Known as soon as all inputs' versions are.
+        entry: For reuse: the entry that stands or is taken over. Otherwise the present one, if any.
+        adopted: For reuse: the ref that the entry is taken over from; None if it stands already.
+        seconds: What it took the last time, or None if it never ran.
+        bytes: What it stored the last time, or None.
+        notes: What its code analysis could not see.
+    """
+
+    key: str
+    action: Action
+    reasons: tuple[Reason, ...]
+    fingerprint: str | None = None
+    entry: Entry | None = None
+    adopted: str | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "asset": self.key,
+            "action": self.action,
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "fingerprint": self.fingerprint,
+            "version": self.entry.version if self.entry is not None and self.action == "reuse" else None,
+            "adopted_from": self.adopted,
+            "seconds": self.seconds,
+            "bytes": self.bytes,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps in an order in which each comes after its inputs.
+
+    Attributes:
+        target: Name of the environment or sandbox.
+        steps: Key → step.
+        orphans: Keys of tables whose asset is no longer in the code; a run removes them only with ``prune``.
+        definitions: Hash of all assets' code.
+    """
+
+    target: str
+    steps: Mapping[str, Step] = field(default_factory=dict)
+    orphans: tuple[str, ...] = ()
+    definitions: str = ""
+
+    def with_action(self, *actions: Action) -> list[Step]:
+        """The steps of these actions, in order."""
+        return [step for step in self.steps.values() if step.action in actions]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether every asset stands as it is: nothing runs, nothing is taken over."""
+        return all(step.action == "reuse" and step.adopted is None for step in self.steps.values())
+
+    @property
+    def seconds(self) -> float:
+        """Recorded seconds of what will run for certain; assets that never ran count as nothing."""
+        return sum(step.seconds or 0.0 for step in self.with_action("run"))
+
+    @property
+    def seconds_at_most(self) -> float:
+        """Recorded seconds of what will or may run."""
+        return sum(step.seconds or 0.0 for step in self.with_action("run", "depends"))
+
+    @property
+    def bytes(self) -> int:
+        """Recorded bytes of what will run for certain."""
+        return sum(step.bytes or 0 for step in self.with_action("run"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "target": self.target,
+            "steps": [step.to_dict() for step in self.steps.values()],
+            "run": len(self.with_action("run")),
+            "depends": len(self.with_action("depends")),
+            "reuse": len(self.with_action("reuse")),
+            "seconds": round(self.seconds, 3),
+            "seconds_at_most": round(self.seconds_at_most, 3),
+            "bytes": self.bytes,
+            "orphans": list(self.orphans),
+            "definitions": self.definitions,
+        }
+
+
+class Planner:
+    """Decides, asset by asset.
+
+    Args:
+        graph: The pipeline.
+        view: Key → entry, as the target sees it now.
+        target: Name of the environment or sandbox.
+        pinned: Whether sources keep what the base holds (a sandbox), rather than follow their policy (an environment).
+        now: The time that ``every`` is judged by; UTC.
+        selected: Keys that may run; None: all.
+        force: Whether the selected run whatever stands.
+        refresh: Sources that follow their policy although pinned, and run if their policy is their code.
+        observed: Source → the outside version that its ``observe`` returned.
+        lookup: Fingerprint → an entry that a trusted ref has computed under it, or None.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        view: Mapping[str, Entry],
+        *,
+        target: str,
+        pinned: bool,
+        now: datetime,
+        selected: Collection[str] | None = None,
+        force: bool = False,
+        refresh: Collection[str] = (),
+        observed: Mapping[str, str] | None = None,
+        lookup: Callable[[str], Found | None] = lambda _: None,
+    ) -> None:
+        self.graph = graph
+        self.view = view
+        self.target = target
+        self.pinned = pinned
+        self.now = now
+        self.selected = set(graph) if selected is None else set(selected)
+        self.force = force
+        self.refresh = set(refresh)
+        self.observed = dict(observed or {})
+        self.lookup = lookup
+
+    def plan(self) -> Plan:
+        """Decides on every asset, as far as can be known before anything has run.
+
+        Raises:
+            SelectionError: a selected asset reads one that is neither selected nor built.
+        """
+        steps: dict[str, Step] = {}
+        versions: dict[str, str | None] = {}
+        for key in self.graph:
+            step = self.decide(key, versions)
+            steps[key] = step
+            versions[key] = step.entry.version if step.action == "reuse" and step.entry is not None else None
+        orphans = tuple(
+            sorted(k for k, e in self.view.items() if k not in self.graph and e.provenance.fingerprint)
+        )
+        return Plan(self.target, steps, orphans, self.graph.definitions)
+
+    def decide(self, key: str, versions: Mapping[str, str | None]) -> Step:
+        """One asset's step, given the versions of its inputs; None where a version is not known yet."""
+        node = self.graph[key]
+        entry = self.view.get(key)
+        made = entry.provenance if entry is not None else None
+        cost = {
+            "seconds": made.seconds if made is not None else None,
+            "bytes": made.bytes if made is not None else None,
+            "notes": node.notes,
+        }
+        if key not in self.selected:
+            return self._unselected(node, entry, cost)
+        waiting = [source for source in node.inputs if versions.get(source) is None]
+        own = own_reasons(node, entry)
+        if self.force:
+            return Step(
+                key,
+                "run",
+                (Reason("forced", "--force", key), *own),
+                self._fingerprint(node, versions),
+                entry,
+                **cost,
+            )
+        if waiting:
+            upstream = tuple(Reason("upstream", f"{source} runs first", source) for source in waiting)
+            return Step(key, "run" if own else "depends", (*own, *upstream), None, entry, **cost)
+        current = self._fingerprint(node, versions)
+        assert current is not None
+        due = self._due(node, entry)
+        if due is not None:
+            return Step(key, "run", (*own, due), current, entry, **cost)
+        if entry is not None and made is not None and made.fingerprint == current:
+            pinned = self.pinned and node.refresh != "code"
+            reason = (
+                Reason("pinned", "pinned to the base", key)
+                if pinned
+                else Reason("same", "nothing changed", key)
+            )
+            return Step(key, "reuse", (reason,), current, entry, **cost)
+        found = self.lookup(current)
+        if found is not None:
+            origin = f"{found.branch}@{found.number}"
+            reason = Reason("adopted", f"{found.branch} has computed exactly this", origin)
+            return Step(key, "reuse", (reason,), current, found.entry, origin, **cost)
+        reasons = (own + input_reasons(node, entry, versions)) if entry is not None else own
+        reasons += self._outside_reasons(node, entry)
+        return Step(
+            key,
+            "run",
+            tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),),
+            current,
+            entry,
+            **cost,
+        )
+
+    def changed(self) -> set[str]:
+        """Assets whose own code or config differs from what made their entry, or that were never built."""
+        return {key for key in self.graph if own_reasons(self.graph[key], self.view.get(key))}
+
+    def _unselected(self, node: Node, entry: Entry | None, cost: Mapping[str, Any]) -> Step:
+        if entry is None:
+            needing = sorted(k for k in self.graph.downstream([node.key]) - {node.key} if k in self.selected)
+            if needing:
+                raise SelectionError(
+                    f"{needing[0]} needs {node.key}, which is not built here and not selected",
+                    hint=f"select what it is made from too: --select +{needing[0]}",
+                )
+        return Step(node.key, "reuse", (Reason("unselected", "not selected", node.key),), None, entry, **cost)
+
+    def _fingerprint(self, node: Node, versions: Mapping[str, str | None]) -> str | None:
+        inputs: dict[str, str] = {}
+        for source in node.inputs:
+            version = versions.get(source)
+            if version is None:
+                return None
+            inputs[source] = version
+        return fingerprint(
+            code=node.code,
+            config=node.config,
+            inputs=inputs,
+            resources=node.resources,
+            outside=self.outside(node.key),
+        )
+
+    def outside(self, key: str) -> str | None:
+        """The outside version that counts for a source: what was observed if it follows its policy, else what it was built at."""
+        if self.graph[key].refresh != "observe":
+            return None
+        entry = self.view.get(key)
+        if entry is None or self._follows(key) or own_reasons(self.graph[key], entry):
+            return self.observed.get(key)
+        return entry.provenance.outside
+
+    def to_observe(self) -> list[str]:
+        """Selected sources whose ``observe`` must be asked before a plan can be made."""
+        nodes = [node for node in self.graph.nodes.values() if node.refresh == "observe" and node.key in self.selected]
+        return [n.key for n in nodes if self._follows(n.key) or own_reasons(n, self.view.get(n.key))]
+
+    def _follows(self, key: str) -> bool:
+        return not self.pinned or key in self.refresh
+
+    def _due(self, node: Node, entry: Entry | None) -> Reason | None:
+        """Why a source is to be fetched again although nothing of its own changed."""
+        if entry is None or not self._follows(node.key):
+            return None
+        if node.refresh == "always":
+            return Reason("refresh", "it is fetched in each run", node.key)
+        if node.refresh == "every" and node.every is not None:
+            age = self._age(entry)
+            if age is None or age >= node.every or node.key in self.refresh:
+                return Reason("refresh", f"it is fetched again when older than {_span(node.every)}", node.key)
+        if node.refresh == "code" and node.key in self.refresh:
+            return Reason("refresh", "--refresh", node.key)
+        return None
+
+    def _age(self, entry: Entry) -> float | None:
+        made = entry.provenance.computed_at
+        return (self.now - datetime.fromisoformat(made)).total_seconds() if made else None
+
+    def _outside_reasons(self, node: Node, entry: Entry | None) -> list[Reason]:
+        if entry is None or node.refresh != "observe" or entry.provenance.outside == self.outside(node.key):
+            return []
+        return [
+            Reason(
+                "outside",
+                f"the outside version changed: {entry.provenance.outside} → {self.outside(node.key)}",
+                node.key,
+            )
+        ]
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"

@@ -1,0 +1,549 @@
+"""Carries a plan out: each asset when its inputs are there, several at once, every result handed over as it completes.
+
+The executor decides nothing by itself: it asks the planner again for each asset as versions become known, and hands
+entries to its caller, who commits them. So it serves a sandbox (each asset is committed as it completes) and an
+environment (each goes to the run's own branch) alike. Whatever ends it, what was handed over stays handed over.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from anabranch.catalog.base import Entry, Provenance
+from anabranch.pipeline.check import CheckResult
+from anabranch.pipeline.definitions import Pipeline
+from anabranch.pipeline.fingerprint import combine
+from anabranch.pipeline.graph import CheckNode, Graph
+from anabranch.planning.plan import Plan, Planner, Step
+from anabranch.running.events import Event, Listener
+from anabranch.running.io import Source
+from anabranch.running.step import StepResult, StepTask
+from anabranch.running.worker import Pool, Progress
+
+State = Literal["ran", "reused", "adopted", "failed", "blocked", "unselected"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one asset.
+
+    Attributes:
+        key: The asset.
+        state: ran, reused (it stood), adopted (taken over by its pointer), failed, blocked (something upstream failed),
+            unselected.
+        entry: Its entry now, if it has one.
+        before: Version before the run, or None.
+        seconds: What the step took.
+        error: For failed: plain values; see `StepResult`.
+        cause: For blocked: the asset or check that blocks.
+        attempts: How often it was tried.
+    """
+
+    key: str
+    state: State
+    entry: Entry | None = None
+    before: str | None = None
+    seconds: float = 0.0
+    error: Mapping[str, Any] | None = None
+    cause: str | None = None
+    attempts: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "asset": self.key,
+            "state": self.state,
+            "version": self.entry.version if self.entry else None,
+            "same_content": self.entry is not None and self.before == self.entry.version,
+            "rows": self.entry.provenance.rows if self.entry else None,
+            "bytes": self.entry.provenance.bytes if self.entry else None,
+            "seconds": round(self.seconds, 3),
+            "error": dict(self.error) if self.error else None,
+            "cause": self.cause,
+        }
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What a check found on exactly these versions.
+
+    Attributes:
+        id: ``asset:check``.
+        fingerprint: Of its code and the versions it read: the same again need not be run again.
+        result: What it found, or None where its own code failed.
+        error: For a check whose own code failed.
+        cached: Whether it was known already.
+    """
+
+    id: str
+    asset: str
+    name: str
+    blocking: bool
+    fingerprint: str
+    result: CheckResult | None
+    error: Mapping[str, Any] | None = None
+    cached: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether it ran and was content."""
+        return self.result is not None and self.result.passed
+
+    @property
+    def message(self) -> str:
+        """One sentence."""
+        return (
+            self.result.message
+            if self.result is not None
+            else str((self.error or {}).get("message", "it could not be run"))
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        found = self.result
+        return {
+            "check": self.name,
+            "asset": self.asset,
+            "blocking": self.blocking,
+            "passed": self.passed,
+            "message": self.message,
+            "failing": found.failing if found else None,
+            "rows": found.rows if found else None,
+            "samples": [dict(sample) for sample in found.samples] if found else [],
+            "cached": self.cached,
+            "error": dict(self.error) if self.error else None,
+        }
+
+
+@dataclass
+class Execution:
+    """What came of a plan."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    checks: dict[str, CheckOutcome] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """Assets whose own code failed."""
+        return [o for o in self.outcomes.values() if o.state == "failed"]
+
+    @property
+    def failed_checks(self) -> list[CheckOutcome]:
+        """Blocking checks that did not pass."""
+        return [c for c in self.checks.values() if c.blocking and not c.passed]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step and every blocking check has passed."""
+        return not self.failed and not self.failed_checks
+
+
+def check_fingerprint(check: CheckNode, versions: Mapping[str, str]) -> str:
+    """Hash of a check's code and of what it reads: the key under which its result is kept."""
+    return combine("check", check.code, *(f"{key}={versions[key]}" for key in sorted(check.inputs)))
+
+
+@dataclass
+class Conditions:
+    """What every step of a run is told, and who is told of the steps.
+
+    Attributes:
+        template: The fields of `StepTask` that all steps share.
+        commit: Called with each new or adopted entry, in order, before anything downstream starts.
+        known_check: Fingerprint → a result that is known already, or None.
+        keep_check: Called with each check's outcome that was not known.
+        provenance: The fields of `Provenance` that all entries share.
+        resources: Asset → digests of the resources it was made with.
+        log: ``key, attempt`` → path of the step's log, or None.
+        listen: Told of every event.
+        fail_fast: Whether to start nothing more after a failure.
+    """
+
+    template: StepTask
+    commit: Callable[[Entry, Step], None]
+    provenance: Provenance
+    known_check: Callable[[str], CheckResult | None] = lambda _: None
+    keep_check: Callable[[CheckOutcome], None] = lambda _: None
+    resources: Callable[[str], Mapping[str, str]] = lambda _: {}
+    log: Callable[[str, int], str | None] = lambda _key, _attempt: None
+    after: Callable[[str | None], None] = lambda _: None
+    listen: Listener = lambda _: None
+    fail_fast: bool = False
+
+
+class Executor:
+    """Runs one plan. Use it once.
+
+    Args:
+        planner: Decides each step; see `Planner.decide`.
+        pipeline: The bound definitions: retries, timeouts, queries.
+        pool: Runs the steps; the caller closes it.
+        conditions: What all steps share.
+        checks: Which checks to run; None: all of the assets that are selected.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        pipeline: Pipeline,
+        pool: Pool,
+        conditions: Conditions,
+        *,
+        checks: Collection[str] | None = None,
+    ) -> None:
+        self.planner = planner
+        self.graph: Graph = planner.graph
+        self.pipeline = pipeline
+        self.pool = pool
+        self.conditions = conditions
+        self.result = Execution()
+        self._versions: dict[str, str | None] = {}
+        self._entries: dict[str, Entry] = {}
+        wanted = (
+            {c.id for c in self.graph.checks if c.asset in planner.selected}
+            if checks is None
+            else set(checks)
+        )
+        self._checks = {check.id: check for check in self.graph.checks if check.id in wanted}
+        self._ready: list[tuple[float, str]] = []
+        self._later: list[tuple[float, StepTask]] = []
+        self._deadlines: dict[str, float] = {}
+        self._running: dict[str, tuple[StepTask, Step | None]] = {}
+        self._settled: set[str] = set()
+        self._queued: set[str] = set()
+        self._queue_checks: list[str] = []
+        self._rank: dict[str, float] = {}
+        self._waits: dict[str, list[str]] = {}
+        self._retrying: dict[str, Step | None] = {}
+
+    def execute(self, plan: Plan) -> Execution:
+        """Runs until nothing more can be done. KeyboardInterrupt passes through; the caller closes the pool."""
+        self._rank = self._critical_path(plan)
+        self._waits = self._gates()
+        self._offer(self.graph)
+        while True:
+            self._start()
+            if not self._running and not self._later:
+                if not self._ready and not self._queue_checks:
+                    break
+                if self._stopped:
+                    self._skip_rest()
+                    break
+                continue
+            for message in self.pool.wait(self._timeout()):
+                if isinstance(message, Progress):
+                    self._tell("step_progress", message.key, rows=message.rows)
+                else:
+                    self._finish(message)
+            self._kill_late()
+        return self.result
+
+    @property
+    def _stopped(self) -> bool:
+        return self.conditions.fail_fast and not self.result.ok
+
+    # order
+
+    def _critical_path(self, plan: Plan) -> dict[str, float]:
+        """Key → recorded seconds of the longest way from it to the end; what stands on it goes first."""
+        rank: dict[str, float] = {}
+        for key in reversed(list(self.graph)):
+            step = plan.steps.get(key)
+            own = (step.seconds or 0.01) if step is not None and step.action != "reuse" else 0.0
+            rank[key] = own + max((rank[reader] for reader in self.graph.readers[key]), default=0.0)
+        return rank
+
+    def _gates(self) -> dict[str, list[str]]:
+        """Asset → blocking checks that must pass before it may start: those of its inputs, unless they wait for it themselves."""
+        waits: dict[str, list[str]] = {key: [] for key in self.graph}
+        for check in self._checks.values():
+            if not check.blocking:
+                continue
+            needed = self.graph.upstream(check.inputs)
+            for reader in self.graph.readers[check.asset]:
+                if reader not in needed:
+                    waits[reader].append(check.id)
+        return waits
+
+    def _offer(self, keys: Iterable[str]) -> None:
+        """Puts what has become ready into the queue, or settles it as blocked."""
+        for key in keys:
+            if key in self._queued:
+                continue
+            if all(source in self._settled for source in self.graph[key].inputs) and all(
+                c in self._settled for c in self._waits[key]
+            ):
+                self._queued.add(key)
+                heapq.heappush(self._ready, (-self._rank.get(key, 0.0), key))
+
+    def _start(self) -> None:
+        """Settles all that needs no worker, and fills the free workers."""
+        now = time.monotonic()
+        for item in [late for late in self._later if late[0] <= now]:
+            if self.pool.free < 1:
+                return
+            self._later.remove(item)
+            self._submit(item[1], self._retrying.pop(item[1].key))
+        while self._queue_checks and self.pool.free > 0 and not self._stopped:
+            self._start_check(self._queue_checks.pop(0))
+        waiting: list[tuple[float, str]] = []
+        while self._ready and not self._stopped:
+            rank, key = heapq.heappop(self._ready)
+            if not self._settle_without_work(key):
+                if self.pool.free < 1:
+                    waiting.append((rank, key))
+                    break
+                self._start_asset(key)
+            while self._queue_checks and self.pool.free > 0 and not self._stopped:
+                self._start_check(self._queue_checks.pop(0))
+        for item in waiting:
+            heapq.heappush(self._ready, item)
+
+    # assets
+
+    def _settle_without_work(self, key: str) -> bool:
+        cause = self._blocker(key)
+        if cause is not None:
+            self._done(Outcome(key, "blocked", self.planner.view.get(key), cause=cause))
+            self._tell("step_skipped", key, cause=cause)
+            return True
+        step = self._decide(key)
+        if step.action != "reuse":
+            return False
+        entry = step.entry
+        before = self._version_before(key)
+        if entry is not None and step.adopted is not None:
+            entry = replace(entry, key=key)
+            self.conditions.commit(entry, step)
+        state: State = (
+            "adopted" if step.adopted else "unselected" if step.reasons[0].kind == "unselected" else "reused"
+        )
+        self._done(Outcome(key, state, entry, before))
+        self._tell("step_reused", key, state=state, reasons=[str(r) for r in step.reasons])
+        return True
+
+    def _blocker(self, key: str) -> str | None:
+        for source in self.graph[key].inputs:
+            if self.result.outcomes[source].state in ("failed", "blocked"):
+                return source
+        for check in self._waits[key]:
+            outcome = self.result.checks.get(check)
+            if outcome is None or not outcome.passed:
+                return check
+        return None
+
+    def _decide(self, key: str) -> Step:
+        return self.planner.decide(key, self._versions)
+
+    def _version_before(self, key: str) -> str | None:
+        entry = self.planner.view.get(key)
+        return entry.version if entry is not None else None
+
+    def _start_asset(self, key: str) -> None:
+        step = self._decide(key)
+        bound = self.pipeline.assets[key]
+        present = self.planner.view.get(key)
+        task = replace(
+            self.conditions.template,
+            kind="asset",
+            key=key,
+            inputs={source: self._source(source) for source in bound.inputs},
+            previous=None
+            if present is None
+            else Source(key, present.kind, present.location, present.version),
+            query=bound.asset.query,
+            log=self.conditions.log(key, 1),
+        )
+        self._tell("step_started", key, reasons=[reason.to_dict() for reason in step.reasons])
+        self._submit(task, step)
+
+    def _source(self, key: str) -> Source:
+        entry = self._entries[key]
+        return Source(key, entry.kind, entry.location, entry.version)
+
+    def _submit(self, task: StepTask, step: Step | None) -> None:
+        self._running[task.key] = (task, step)
+        if task.kind == "asset":
+            timeout = self.pipeline.assets[task.key].asset.timeout
+            if timeout is not None:
+                self._deadlines[task.key] = time.monotonic() + timeout.total_seconds()
+        self.pool.submit(task)
+
+    def _timeout(self) -> float | None:
+        moments = [*self._deadlines.values(), *(late[0] for late in self._later)]
+        if not moments:
+            return 1.0
+        return min(1.0, max(0.0, min(moments) - time.monotonic()))
+
+    def _kill_late(self) -> None:
+        now = time.monotonic()
+        for key, deadline in list(self._deadlines.items()):
+            if now >= deadline and key in self._running:
+                del self._deadlines[key]
+                timeout = self.pipeline.assets[key].asset.timeout
+                self.pool.kill(key, f"{key} took longer than its timeout of {timeout}")
+
+    def _finish(self, result: StepResult) -> None:
+        task, step = self._running.pop(result.key)
+        self._deadlines.pop(result.key, None)
+        self.conditions.after(task.log)
+        if task.kind == "check":
+            self._finish_check(task, result)
+            return
+        bound = self.pipeline.assets[result.key]
+        if not result.ok:
+            self._failed(task, step, result, bound.asset.retries, bound.asset.retry_delay.total_seconds())
+            return
+        assert step is not None
+        entry = self._entry(task, step, result)
+        self.conditions.commit(entry, step)
+        before = self._version_before(result.key)
+        self._done(Outcome(result.key, "ran", entry, before, result.seconds, attempts=task.attempt))
+        self._tell(
+            "step_finished",
+            result.key,
+            rows=result.rows,
+            bytes=result.bytes,
+            seconds=round(result.seconds, 3),
+            version=result.version,
+            same_content=before == result.version,
+        )
+
+    def _failed(
+        self, task: StepTask, step: Step | None, result: StepResult, retries: int, delay: float
+    ) -> None:
+        if task.attempt <= retries and not self._stopped:
+            pause = delay * 2 ** (task.attempt - 1)
+            again = replace(
+                task, attempt=task.attempt + 1, log=self.conditions.log(task.key, task.attempt + 1)
+            )
+            self._later.append((time.monotonic() + pause, again))
+            self._retrying[task.key] = step
+            message = (result.error or {}).get("message")
+            self._tell(
+                "step_retried", task.key, attempt=task.attempt, of=retries + 1, pause=pause, message=message
+            )
+            return
+        present = self.planner.view.get(result.key)
+        self._done(
+            Outcome(
+                result.key,
+                "failed",
+                present,
+                self._version_before(result.key),
+                result.seconds,
+                result.error,
+                attempts=task.attempt,
+            )
+        )
+        self._tell(
+            "step_failed", result.key, error=dict(result.error or {}), log=task.log, attempts=task.attempt
+        )
+
+    def _entry(self, task: StepTask, step: Step, result: StepResult) -> Entry:
+        node = self.graph[result.key]
+        return Entry(
+            key=result.key,
+            kind=result.kind,
+            location=result.location,
+            version=result.version,
+            provenance=replace(
+                self.conditions.provenance,
+                fingerprint=step.fingerprint or "",
+                code=node.code,
+                code_parts=dict(node.code_parts),
+                config=node.config,
+                config_parts=dict(node.config_parts),
+                inputs={key: source.version for key, source in task.inputs.items()},
+                outside=self.planner.outside(result.key),
+                computed_at=result.computed_at,
+                rows=result.rows,
+                bytes=result.bytes,
+                seconds=round(result.seconds, 6),
+                memory=result.memory,
+                extra={"resources": dict(self.conditions.resources(result.key))} if node.resources else {},
+            ),
+        )
+
+    def _done(self, outcome: Outcome) -> None:
+        key = outcome.key
+        self.result.outcomes[key] = outcome
+        self._settled.add(key)
+        if outcome.state not in ("failed", "blocked") and outcome.entry is not None:
+            self._versions[key] = outcome.entry.version
+            self._entries[key] = outcome.entry
+        for check in self._checks.values():
+            if (
+                key in check.inputs
+                and check.id not in self._queued
+                and all(source in self._settled for source in check.inputs)
+            ):
+                self._queued.add(check.id)
+                self._queue_checks.append(check.id)
+        self._offer(self.graph.readers[key])
+
+    # checks
+
+    def _start_check(self, check_id: str) -> None:
+        check = self._checks[check_id]
+        if any(key not in self._versions or self._versions[key] is None for key in check.inputs):
+            self._settle_check(check_id)
+            return
+        versions = {key: self._entries[key].version for key in check.inputs}
+        mark = check_fingerprint(check, versions)
+        known = None if check.volatile else self.conditions.known_check(mark)
+        if known is not None:
+            self._checked(
+                CheckOutcome(check.id, check.asset, check.name, check.blocking, mark, known, cached=True)
+            )
+            return
+        task = replace(
+            self.conditions.template,
+            kind="check",
+            key=check.id,
+            inputs={key: self._source(key) for key in check.inputs},
+            log=self.conditions.log(check.id, 1),
+        )
+        self._submit(task, None)
+
+    def _finish_check(self, task: StepTask, result: StepResult) -> None:
+        check = self._checks[task.key]
+        mark = check_fingerprint(check, {key: source.version for key, source in task.inputs.items()})
+        outcome = CheckOutcome(
+            check.id, check.asset, check.name, check.blocking, mark, result.check, result.error
+        )
+        if result.ok:
+            self.conditions.keep_check(outcome)
+        self._checked(outcome)
+
+    def _checked(self, outcome: CheckOutcome) -> None:
+        self.result.checks[outcome.id] = outcome
+        self._tell(
+            "check_finished",
+            outcome.id,
+            passed=outcome.passed,
+            blocking=outcome.blocking,
+            message=outcome.message,
+            cached=outcome.cached,
+        )
+        self._settle_check(outcome.id)
+
+    def _settle_check(self, check_id: str) -> None:
+        self._settled.add(check_id)
+        self._offer(self.graph.readers[self._checks[check_id].asset])
+
+    def _skip_rest(self) -> None:
+        cause = next((o.key for o in self.result.failed), None) or next(
+            (c.id for c in self.result.failed_checks), ""
+        )
+        for key in self.graph:
+            if key not in self.result.outcomes:
+                self.result.outcomes[key] = Outcome(key, "blocked", self.planner.view.get(key), cause=cause)
+                self._tell("step_skipped", key, cause=cause)
+
+    def _tell(self, kind: Any, key: str, **data: Any) -> None:
+        self.conditions.listen(Event(kind, key, data))

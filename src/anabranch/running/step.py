@@ -1,0 +1,318 @@
+"""One step, in whatever process it runs: read the inputs, call the user's code, write the result. Nothing else.
+
+A step knows pointers to its inputs, the storage prefix that it may write under and the resources of its environment.
+It has no catalog: what it made becomes part of a branch only when the executor commits the pointer it returns.
+"""
+
+from __future__ import annotations
+
+import resource as os_resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from anabranch.errors import AnabranchError, SignatureError, StepError
+from anabranch.names import now
+from anabranch.pipeline.check import CheckResult
+from anabranch.pipeline.definitions import Pipeline, Slot
+from anabranch.pipeline.resource import Resource
+from anabranch.running.io import Source
+
+if TYPE_CHECKING:
+    from anabranch.lake.storage import Scope, Storage
+
+
+@dataclass(frozen=True)
+class StepTask:
+    """What a worker is told; picklable, without any secret but the object store's own properties.
+
+    Attributes:
+        kind: Whether to build an asset, to run a check, or to ask a source for its outside version.
+        key: The asset, or ``asset:check``.
+        inputs: Key of the input → pointer.
+        previous: The version that this one replaces: keeps column ids and table identity.
+        query: For a SQL asset: the query as it was planned.
+        resources: Name of the resource set.
+        warehouse: URI.
+        properties: The warehouse's properties, resolved.
+        scope: What may be written.
+        log: File that takes what the step prints, or None to leave it alone.
+        threads: Threads that the step's engines should use.
+        memory: Bytes that the step's engines should stay below.
+        attempt: 1, 2, …
+        foreign: Names of variables that belong to other environments.
+    """
+
+    kind: Literal["asset", "check", "observe"]
+    key: str
+    inputs: Mapping[str, Source] = field(default_factory=dict)
+    previous: Source | None = None
+    query: str | None = None
+    resources: str = ""
+    warehouse: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    scope: Scope | None = None
+    log: str | None = None
+    threads: int = 2
+    memory: int | None = None
+    attempt: int = 1
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of it: a pointer to the new version, a check's finding, an outside version, or an error."""
+
+    key: str
+    ok: bool
+    kind: Literal["table", "file"] = "table"
+    location: str = ""
+    version: str = ""
+    rows: int | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+    memory: int | None = None
+    check: CheckResult | None = None
+    outside: str | None = None
+    error: Mapping[str, Any] | None = None
+    computed_at: str = ""
+
+
+def run_step(
+    pipeline: Pipeline, task: StepTask, *, root: Path, on_progress: Callable[[int], None] | None = None
+) -> StepResult:
+    """Runs one step in this process. Never raises for what user code does: the result tells; KeyboardInterrupt passes."""
+    started = time.perf_counter()
+    at = now().isoformat()
+    try:
+        made = _run(pipeline, task, on_progress)
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a user's code may raise anything
+        seconds = time.perf_counter() - started
+        return StepResult(
+            task.key,
+            ok=False,
+            error=_error(error, task, root),
+            seconds=seconds,
+            memory=_peak_memory(),
+            computed_at=at,
+        )
+    return StepResult(
+        task.key,
+        ok=True,
+        seconds=time.perf_counter() - started,
+        memory=_peak_memory(),
+        computed_at=at,
+        **made,
+    )
+
+
+def _run(pipeline: Pipeline, task: StepTask, on_progress: Callable[[int], None] | None) -> dict[str, Any]:
+    from anabranch.lake.storage import Storage
+
+    assert task.scope is not None
+    storage = Storage(task.warehouse, properties=task.properties, scope=task.scope)
+    sources = {key: source.open(storage) for key, source in task.inputs.items()}
+    if task.kind == "check":
+        from anabranch.checks import run_check
+
+        bound_check = pipeline.checks[task.key]
+        handles = {slot.parameter: sources[slot.target] for slot in bound_check.slots}
+        return {
+            "check": run_check(
+                bound_check, handles, now=now(), memory_limit=_memory(task), threads=task.threads
+            )
+        }
+    bound = pipeline.assets[task.key]
+    with ExitStack() as stack:
+        if task.kind == "observe":
+            assert bound.asset.observe is not None
+            held = _resources(pipeline, bound.observe_slots, task, stack)
+            seen = bound.asset.observe(**held)
+            if not isinstance(seen, str | int | float):
+                raise SignatureError(
+                    f"the observe function of {task.key} returned a {type(seen).__name__}",
+                    hint="return a text or a number: an ETag, a greatest id",
+                )
+            return {"outside": str(seen)}
+        if task.query is not None:
+            value: Any = stack.enter_context(_query(task.query, task, sources))
+        else:
+            assert bound.asset.function is not None
+            arguments: dict[str, Any] = _resources(pipeline, bound.slots, task, stack)
+            arguments |= _values(bound.slots, sources, task.key)
+            arguments |= {slot.parameter: bound.config for slot in bound.slots if slot.role == "config"}
+            value = bound.asset.function(**arguments)
+        return _store(storage, task, bound.asset.renames, bound.asset.columns, value, on_progress)
+
+
+def _values(slots: tuple[Slot, ...], sources: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    from anabranch.running.io import serve
+
+    return {
+        s.parameter: serve(sources[s.target], s.annotation, owner=owner, parameter=s.parameter)
+        for s in slots
+        if s.role == "input"
+    }
+
+
+def _resources(
+    pipeline: Pipeline, slots: tuple[Slot, ...], task: StepTask, stack: ExitStack
+) -> dict[str, Resource]:
+    """Own copies with variables resolved, set up, and torn down when the stack unwinds."""
+    needed = [slot for slot in slots if slot.role == "resource"]
+    if not needed:
+        return {}
+    known = pipeline.definitions.resource_set(task.resources)
+    held: dict[str, Resource] = {}
+    opened: dict[str, Resource] = {}
+    for slot in needed:
+        if slot.target not in known:
+            raise SignatureError(
+                f"{task.key} needs the resource {slot.target!r}, which {task.resources!r} does not have",
+                hint=f'add it to Definitions(resources={{"{task.resources}": {{…}}}})',
+            )
+        if slot.target not in opened:
+            copy = known[slot.target].resolved()
+            stack.callback(copy.teardown)
+            copy.setup()
+            opened[slot.target] = copy
+        held[slot.parameter] = opened[slot.target]
+    return held
+
+
+@contextmanager
+def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[Any]:
+    """A reader over a query's result, with the inputs as views so that columns and filters are pushed down into them."""
+    import duckdb
+
+    from anabranch.names import split_key
+
+    connection = duckdb.connect()
+    try:
+        connection.execute(f"SET threads = {max(1, task.threads)}")
+        if task.memory is not None:
+            connection.execute(f"SET memory_limit = '{task.memory // 2**20}MiB'")
+        for key, source in sources.items():
+            namespace, name = split_key(key)
+            if "." in key:
+                connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{namespace}"')
+                source.create_view(connection, f"{namespace}.{name}")
+            else:
+                source.create_view(connection, name)
+        relation = connection.execute(query)
+        yield (
+            relation.to_arrow_reader(100_000)
+            if hasattr(relation, "to_arrow_reader")
+            else relation.fetch_record_batch(100_000)
+        )
+    except duckdb.Error as error:
+        raise StepError(
+            f"{task.key}: DuckDB says: {error}", hint="the query runs by itself with: anabranch sql"
+        ) from error
+    finally:
+        connection.close()
+
+
+def _store(
+    storage: Storage,
+    task: StepTask,
+    renames: Mapping[str, str],
+    columns: Mapping[str, str],
+    value: Any,
+    on_progress: Callable[[int], None] | None,
+) -> dict[str, Any]:
+    from anabranch.running.io import is_file, to_arrow
+
+    if is_file(value):
+        from anabranch.lake.tables import write_file_asset
+
+        content = value.content
+        written = write_file_asset(storage, task.key, content, name=value.name)
+        return {
+            "kind": "file",
+            "location": written.location,
+            "version": written.version,
+            "rows": None,
+            "bytes": written.bytes,
+        }
+    from anabranch.lake.tables import Table, write_table
+
+    previous = None
+    if task.previous is not None and task.previous.kind == "table":
+        previous = Table(task.key, task.previous.location, storage, version=task.previous.version)
+    written = write_table(
+        storage,
+        task.key,
+        to_arrow(value, owner=task.key),
+        previous=previous,
+        renames=renames,
+        docs=columns,
+        threads=task.threads,
+        on_progress=on_progress,
+    )
+    return {
+        "kind": "table",
+        "location": written.location,
+        "version": written.version,
+        "rows": written.rows,
+        "bytes": written.bytes,
+    }
+
+
+def _error(error: BaseException, task: StepTask, root: Path) -> dict[str, Any]:
+    """The error as plain values, its traceback cut to the user's own frames where there are any."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if _is_users(f.filename, root)]
+    text = "".join(traceback.format_list(own)) if own else "".join(traceback.format_list(frames))
+    chain = "".join(traceback.format_exception_only(error))
+    if isinstance(error, AnabranchError):
+        return {
+            "type": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "place": error.place,
+            "facts": _plain(error.facts),
+            "traceback": f"Traceback (most recent call last):\n{text}{chain}" if own else "",
+            "users": bool(own),
+        }
+    place = f"{_relative(own[-1].filename, root)}:{own[-1].lineno}" if own else None
+    return {
+        "type": type(error).__name__,
+        "message": f"{task.key}: {type(error).__name__}: {error}",
+        "hint": None,
+        "place": place,
+        "facts": {},
+        "traceback": f"Traceback (most recent call last):\n{text}{chain}",
+        "users": True,
+    }
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        k: v if isinstance(v, str | int | float | bool | None | list | dict) else str(v)
+        for k, v in facts.items()
+    }
+
+
+def _is_users(file: str, root: Path) -> bool:
+    path = Path(file)
+    return path.is_relative_to(root) and {".venv", "site-packages"}.isdisjoint(path.parts)
+
+
+def _relative(file: str, root: Path) -> str:
+    return Path(file).relative_to(root).as_posix()
+
+
+def _memory(task: StepTask) -> str | None:
+    return None if task.memory is None else f"{task.memory // 2**20}MiB"
+
+
+def _peak_memory() -> int:
+    """Peak bytes of this process so far."""
+    peak = os_resource.getrusage(os_resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

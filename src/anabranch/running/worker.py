@@ -1,0 +1,345 @@
+"""Worker processes: they import the definitions once, and run one step at a time.
+
+A worker is a fresh Python, never a fork: the engines that steps use keep threads, which do not survive a fork. It has a
+session of its own, so that Ctrl-C reaches only the parent, which ends it; and it ends by itself when the parent is gone.
+Its environment lacks the variables that belong to other environments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from anabranch.errors import AnabranchError
+from anabranch.running.step import StepResult, StepTask, run_step
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a worker needs to import the same definitions that were planned.
+
+    Attributes:
+        target: ``package.module:attribute``.
+        root: The project's folder.
+        source: Folders to import from.
+        files: Relative path → SHA-256 of each file that was planned.
+        query_cache: Folder of parsed queries.
+        foreign: Names of the variables that the worker must not have.
+    """
+
+    target: str
+    root: Path
+    source: tuple[Path, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    query_cache: Path | None = None
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows written so far by the step under way."""
+
+    key: str
+    rows: int
+
+
+class Pool(Protocol):
+    """Runs steps. One thread uses it; results come from `wait`, in any order. `close` ends what is under way."""
+
+    @property
+    def free(self) -> int:
+        """How many more tasks could start now."""
+
+    def submit(self, task: StepTask) -> None:
+        """Starts a task. There must be a free place."""
+
+    def wait(self, timeout: float | None) -> list[StepResult | Progress]:
+        """What came in; empty when the time is over."""
+
+    def kill(self, key: str, why: str) -> None:
+        """Ends a task's process; its result is an error that says why."""
+
+    def close(self) -> None:
+        """Ends all processes at once. Idempotent."""
+
+
+class InlinePool:
+    """Runs each step in this process, for a debugger: breakpoints and prints work as in any program."""
+
+    def __init__(self, pipeline: Any, root: Path, foreign: Sequence[str] = ()) -> None:
+        self._pipeline = pipeline
+        self._root = root
+        self._foreign = tuple(foreign)
+        self._done: list[StepResult] = []
+
+    @property
+    def free(self) -> int:
+        """One at a time."""
+        return 0 if self._done else 1
+
+    def submit(self, task: StepTask) -> None:
+        """Runs the task before it returns."""
+        with _without(self._foreign):
+            self._done.append(run_step(self._pipeline, task, root=self._root))
+
+    def wait(self, timeout: float | None) -> list[StepResult | Progress]:  # noqa: ARG002 - the pool's protocol
+        """The result of the last submit."""
+        done, self._done = self._done, []
+        return list(done)
+
+    def kill(self, key: str, why: str) -> None:
+        """A step in this process can't be killed."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    task: StepTask | None = None
+    why: str | None = None
+
+
+class ProcessPool:
+    """Worker processes, started when first needed and used again for further steps."""
+
+    def __init__(self, project: Project, size: int) -> None:
+        self._project = project
+        self._size = max(1, size)
+        self._workers: list[_Worker] = []
+        self._early: list[StepResult | Progress] = []
+        self._closed = False
+
+    @property
+    def free(self) -> int:
+        """Places without a task."""
+        return self._size - sum(1 for worker in self._workers if worker.task is not None)
+
+    def warm(self, count: int) -> None:
+        """Starts up to count workers now, while the caller still plans."""
+        while len(self._workers) < min(count, self._size):
+            self._workers.append(self._start())
+
+    def submit(self, task: StepTask) -> None:
+        """Hands a task to a worker that is idle, or to a new one."""
+        worker = next((w for w in self._workers if w.task is None), None)
+        if worker is None:
+            worker = self._start()
+            self._workers.append(worker)
+        worker.task = task
+        try:
+            worker.connection.send(task)
+        except OSError:
+            # It died while idle: its place is taken by a fresh one, once.
+            self._end(worker)
+            fresh = self._start()
+            fresh.task = task
+            self._workers.append(fresh)
+            fresh.connection.send(task)
+
+    def wait(self, timeout: float | None) -> list[StepResult | Progress]:
+        """Results and progress from any worker; a worker that died tells so as a failed result."""
+        busy = {w.connection: w for w in self._workers if w.task is not None}
+        if not busy:
+            return []
+        found: list[StepResult | Progress] = []
+        for connection in wait(list(busy), timeout):
+            worker = busy[connection]  # type: ignore[index]
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                found.append(self._died(worker))
+                continue
+            found.append(message)
+            if isinstance(message, StepResult):
+                worker.task = None
+        return found
+
+    def kill(self, key: str, why: str) -> None:
+        """Kills the worker of that task; `wait` then returns an error with this sentence."""
+        for worker in self._workers:
+            if worker.task is not None and worker.task.key == key:
+                worker.why = why
+                _kill(worker.process)
+
+    def close(self) -> None:
+        """Kills every worker with its children."""
+        self._closed = True
+        for worker in list(self._workers):
+            self._end(worker)
+
+    def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        environ = {k: v for k, v in os.environ.items() if k not in self._project.foreign}
+        environ["PYTHONUNBUFFERED"] = "1"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "anabranch.running.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environ,
+            cwd=self._project.root,
+        )
+        theirs.close()
+        connection = Connection(ours.detach())
+        connection.send(self._project)
+        return _Worker(process, connection)
+
+    def _died(self, worker: _Worker) -> StepResult:
+        assert worker.task is not None
+        key = worker.task.key
+        code = self._end(worker)
+        if worker.why is not None:
+            message, hint = worker.why, None
+        elif code is not None and code < 0:
+            name = signal.Signals(-code).name
+            message = f"{key}: its process was ended by {name}"
+            hint = (
+                "the system may be short of memory; fewer workers need less: --workers 1"
+                if name == "SIGKILL"
+                else None
+            )
+        else:
+            message, hint = f"{key}: its process ended with code {code}", "see the step's log"
+        error = {
+            "type": "StepError",
+            "message": message,
+            "hint": hint,
+            "place": None,
+            "facts": {},
+            "traceback": "",
+            "users": False,
+        }
+        return StepResult(key, ok=False, error=error)
+
+    def _end(self, worker: _Worker) -> int | None:
+        if worker in self._workers:
+            self._workers.remove(worker)
+        _kill(worker.process)
+        worker.connection.close()
+        return worker.process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # The worker leads its own session: whatever it started goes with it.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def _output_to(path: str | None) -> Iterator[None]:
+    """Sends what the process prints, from C code too, to a file."""
+    if path is None:
+        yield
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    kept = os.dup(1), os.dup(2)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, saved in zip((1, 2), kept, strict=True):
+            os.dup2(saved, descriptor)
+            os.close(saved)
+
+
+def _watch_parent() -> None:
+    """Ends the process when its parent is gone, whatever it is doing: nobody could take its result."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="anabranch-parent-watch").start()
+
+
+class _Teller:
+    """Tells the parent of progress, a few times a second, from whichever thread writes."""
+
+    def __init__(self, connection: Connection, key: str) -> None:
+        self._connection = connection
+        self._key = key
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __call__(self, rows: int) -> None:
+        with self._lock:
+            if time.monotonic() - self._last > 0.25:
+                self._last = time.monotonic()
+                self._connection.send(Progress(self._key, rows))
+
+
+def _error_result(task: StepTask, error: BaseException) -> StepResult:
+    told = (
+        error.to_dict()["error"]
+        if isinstance(error, AnabranchError)
+        else {"type": type(error).__name__, "message": str(error), "hint": None, "place": None, "facts": {}}
+    )
+    return StepResult(task.key, ok=False, error={**told, "traceback": "", "users": False})
+
+
+def main(descriptor: int) -> None:
+    """The worker's loop. It answers every task, and ends when the connection does."""
+    connection = Connection(descriptor)
+    _watch_parent()
+    project: Project = connection.recv()
+    # The definitions are imported with the first task, so that what they print goes to a log, not to the parent's terminal.
+    pipeline: Any = None
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            task: StepTask = connection.recv()
+            progress = _Teller(connection, task.key)
+            with _output_to(task.log):
+                try:
+                    if pipeline is None:
+                        pipeline = _load(project)
+                    result = run_step(pipeline, task, root=project.root, on_progress=progress)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+                    result = _error_result(task, error)
+            connection.send(result)
+
+
+def _load(project: Project) -> Any:
+    from anabranch.pipeline.definitions import Pipeline
+    from anabranch.pipeline.loader import load_definitions
+
+    loaded = load_definitions(
+        project.target, root=project.root, source=project.source, expected=project.files
+    )
+    return Pipeline.bind(loaded.definitions, query_cache=project.query_cache)
+
+
+if __name__ == "__main__":
+    # Pickles name this module by its real name, not as __main__.
+    from anabranch.running import worker  # noqa: PLW0406
+
+    worker.main(int(sys.argv[1]))
