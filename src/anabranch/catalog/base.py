@@ -153,7 +153,7 @@ class Commit:
         git_commit: The code that made it, or None.
         definitions: Hash of all assets' code, or None.
         run: Id of the run, or None.
-        keys: Number of keys it changed.
+        keys: Number of keys it wrote or deleted, and of own entries that it gave up.
         properties: Plain JSON values: the audit record.
         idempotency_key: The key it was committed under, or None.
     """
@@ -202,15 +202,18 @@ class CommitRequest:
         changes: Key → its new entry, or None to delete the key.
         expect: Key → version that the key must have *as seen from the branch* when the commit lands; None: absent.
             Holds for written keys and for keys that were read. A key in ``changes`` needs no expectation, but then
-            whatever is there is replaced knowingly.
+            whatever is there is replaced knowingly. On a root branch a deletion leaves nothing behind; on any other it
+            is an entry of its own, which hides the parent's, whether there is one or not.
         expect_location: Key → location, where equal content is not enough.
         expect_head: Number that the branch's head must have, or None for any.
         base: New base (a commit of the parent), or None to keep the present one. This is how a sync is written.
-        drop: Keys whose own entry the branch gives up, so that it sees its parent's again. Unlike a deletion.
+        drop: Keys whose own entry (or deletion) the branch gives up, so that it sees its parent's again. A key of
+            which it has none is passed over. No key may be both written and dropped.
         lease: Token of a lease that must still be held when the commit lands, or None.
         idempotency_key: A commit of this branch under the same key is returned instead of a second one.
         branch_properties: Properties of the *branch* to be set in the same transaction (None removes one).
-        close: Branches (internal ids) to be closed in the same transaction.
+        close: Branches (internal ids) to be closed in the same transaction, as if all at once; see
+            `Catalog.close_branch` for what is refused.
         The rest are the fields of `Commit`.
     """
 
@@ -294,7 +297,16 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Found:
-    """An entry that was found by fingerprint, and where."""
+    """An entry that was found by fingerprint, and where.
+
+    Attributes:
+        entry: The entry.
+        branch_id: Internal id of the branch that holds it.
+        branch: Name of that branch.
+        branch_kind: Kind of that branch.
+        branch_open: Whether that branch is open.
+        number: The commit that wrote it there. It may itself be retired while a later one still sees the entry.
+    """
 
     entry: Entry
     branch_id: int
@@ -310,11 +322,12 @@ class Catalog(Protocol):
     Every call is one transaction: it happens whole or not at all, and what it returned survives a power cut.
     Calls may come from many processes and threads at once; writes are serial, reads see one committed state.
     A busy database is waited for (30 s) and then told as `LeaseError`. Times are UTC and, on one branch, never
-    decrease even if the clock does.
+    decrease even if the clock does. Properties, infos and notes are copied as JSON (CatalogError for anything else).
+    A branch's id or commit that does not exist is a RefError in every call that takes one.
     """
 
     def close(self) -> None:
-        """Releases connections. Idempotent."""
+        """Releases connections. Idempotent; a call after it opens what it needs again."""
 
     # branches
     def open_branch(
@@ -332,7 +345,10 @@ class Catalog(Protocol):
     ) -> Branch:
         """Opens a branch on a commit of its parent, and writes its commit 0. Costs the same for any number of keys.
 
+        The parent may be closed: its commits stay readable as long as a retained commit stands on them.
+
         Raises:
+            CatalogError: the name can't be a branch's (`names.is_branch_name`).
             BranchExistsError: a branch of that name is open.
             RefError: the parent or its commit does not exist, or the parent's commit was retired by gc.
         """
@@ -353,10 +369,13 @@ class Catalog(Protocol):
         properties: Mapping[str, Any] | None = None,
         expires_at: datetime | None = None,
     ) -> Branch:
-        """Sets the given properties (None removes one) and, if given, the expiry. Other properties stay."""
+        """Sets the given properties (None removes one) and, if given, the expiry. Other properties stay.
+
+        A closed branch may be updated too.
+        """
 
     def close_branch(self, branch_id: int) -> Branch:
-        """Closes a branch; its entries stay readable by id until gc retires them. Idempotent.
+        """Closes a branch; its entries stay readable by id until gc retires them. Idempotent. Writes no commit.
 
         Raises CatalogError where an *open* branch other than a run stands on it.
         """
@@ -365,12 +384,15 @@ class Catalog(Protocol):
     def resolve(self, ref: Ref | str) -> Point:
         """The commit that a ref means: a branch's head, a numbered commit, the newest commit at a time, or a tag.
 
-        An open branch goes before a tag of the same name. Raises RefError (unknown name, number beyond the head,
-        time before the branch, or a commit that gc retired).
+        An open branch goes before a tag of the same name; a tag takes neither number nor time. Raises RefError
+        (unknown name, number beyond the head, time before the branch, or a commit that gc retired).
         """
 
     def get(self, point: Point, key: str) -> Entry | None:
-        """The entry that the commit sees for the key, or None. A few index probes."""
+        """The entry that the commit sees for the key, or None. A few index probes.
+
+        This call and the four below raise RefError where a commit does not exist or gc retired it.
+        """
 
     def entries(self, point: Point, keys: Iterable[str] | None = None) -> dict[str, Entry]:
         """All entries that the commit sees (or those of the keys given), by key in sorted order; one consistent read."""
@@ -378,7 +400,7 @@ class Catalog(Protocol):
     def own(self, point: Point) -> dict[str, Entry | None]:
         """What the branch itself holds at the commit, apart from its base: key → entry, None for a deletion.
 
-        For a root branch: everything. Costs the branch's own rows, not its parent's.
+        In sorted order. For a root branch: everything, and no deletions. Costs the branch's own rows, not its parent's.
         """
 
     def changes(self, old: Point, new: Point) -> list[Change]:
@@ -388,37 +410,54 @@ class Catalog(Protocol):
         """
 
     def commits(self, branch_id: int, *, before: int | None = None, limit: int | None = None) -> list[Commit]:
-        """Commits of a branch, newest first, with numbers below ``before`` if given."""
+        """Commits of a branch, newest first, with numbers below ``before`` if given.
+
+        The log outlives gc: retired commits are told here and by `get_commit`; only what they saw is gone.
+        """
 
     def get_commit(self, point: Point) -> Commit:
         """One commit. Raises RefError."""
 
     def commit_changes(self, point: Point) -> list[Change]:
-        """What one commit changed, as seen from its branch (so a sync shows what moved under it)."""
+        """What one commit changed, as seen from its branch (so a sync shows what moved under it).
+
+        Nothing for commit 0. Raises RefError where gc retired the commit or the one before it.
+        """
 
     def find(self, fingerprint: str, *, limit: int = 20) -> list[Found]:
-        """Entries of that fingerprint on any branch that gc has not retired; newest first. An index probe."""
+        """Entries of that fingerprint on any branch that gc has not retired; newest first. An index probe.
+
+        Those that a later commit replaced are found as well. An empty fingerprint finds nothing.
+        """
 
     def find_many(self, fingerprints: Collection[str]) -> dict[str, list[Found]]:
-        """As `find` for many at once; fingerprints without an entry are absent."""
+        """As `find` for many at once, 20 entries each; fingerprints without an entry are absent."""
 
     # writing
     def commit(self, request: CommitRequest) -> Commit:
-        """Applies the request whole, or not at all. The checks, in this order:
+        """Applies the request whole, or not at all. A request that contradicts itself (a key that is none, an entry
+        under another key than its own, a key both written and dropped) is a CatalogError. Then, in this order:
 
         1. a commit under the same idempotency key exists on that branch: it is returned, nothing is done;
         2. the branch is open (CatalogError) and the lease, if named, is held (LeaseError);
-        3. ``expect_head`` (ConflictError with key None);
+        3. ``expect_head`` (ConflictError with key None); then ``base``, if given, is a readable commit of the parent
+           (RefError; CatalogError on a root branch);
         4. ``expect`` and ``expect_location`` by key in sorted order (ConflictError: key, expected, found), seen
-           from the branch as it stands, *after* ``base`` has been applied if one is given;
-        5. every location is known not to be condemned by gc (ConflictError).
+           from the branch as it stands, *after* ``base`` has been applied if one is given, before ``drop``;
+        5. every location is known not to be condemned by gc (ConflictError: key, expected: the location, found None);
+        6. the branches in ``close`` may be closed (CatalogError).
 
+        A lease is held if its time is not over, even where nobody else took it.
         A request with no change, no drop and no new base makes a commit all the same.
         """
 
     # tags
     def set_tag(self, name: str, point: Point, message: str = "") -> Tag:
-        """Makes a tag, once: raises BranchExistsError if the tag points elsewhere; the same point is idempotent."""
+        """Makes a tag, once: raises BranchExistsError if the tag points elsewhere; the same point is idempotent.
+
+        Raises RefError where the commit does not exist or was retired, CatalogError for a name that no ref can hold
+        (with ``@`` or spaces, empty, over 200 characters).
+        """
 
     def delete_tag(self, name: str) -> None:
         """Removes a tag. Raises RefError."""
@@ -455,7 +494,7 @@ class Catalog(Protocol):
         """By id or an unambiguous prefix of one. Raises RefError."""
 
     def runs(self, *, target: int | None = None, limit: int = 50) -> list[RunRecord]:
-        """Newest first."""
+        """Newest first, by the time they started."""
 
     # notes: small JSON values beside the history (approvals, verdicts, check results, cached diffs)
     def put_note(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
@@ -478,21 +517,32 @@ class Catalog(Protocol):
             keep: Branch id → the oldest retained commit number of that branch, for every branch that is kept.
                 Commits at or above it are retained; besides them, whatever a tag names, and the base of every commit
                 that is retained.
+
+        Raises CatalogError where an open branch is not named in ``keep`` (it was opened after the plan was made: plan
+        again) or a number is beyond a branch's head.
         """
 
     def retire(self, keep: Mapping[int, int]) -> int:
-        """Makes every commit that `reachable` would not see unreadable, in one transaction; returns how many entry
-        rows became condemned. From then on `get`, `entries`, `find`, `resolve` do not return them and `commit`
-        refuses their locations, unless a retained commit sees the same location.
+        """Makes every commit that `reachable` would not see unreadable, in one transaction; returns how many
+        locations became condemned: those that no retained commit sees any more. From then on `get`, `entries`, `own`,
+        `changes`, `resolve` and `open_branch` refuse those commits, `find` does not return their entries, and
+        `commit` refuses the condemned locations.
 
-        A branch not named in ``keep`` must be closed (CatalogError otherwise) and is retired whole. Idempotent.
+        A branch not named in ``keep`` must be closed (CatalogError otherwise) and is retired whole, but for what a tag
+        names or a retained commit stands on. What was retired once stays so, whatever ``keep`` says later. Idempotent.
         """
 
     def condemned(self, before: datetime) -> set[str]:
-        """Locations that were condemned before the time and that nothing retained sees."""
+        """Locations that were condemned before the time, and are not forgotten; nothing retained sees them."""
 
     def forget(self, locations: Collection[str]) -> None:
-        """Drops the rows of condemned locations, after their files are gone. Idempotent."""
+        """Drops the rows of condemned locations, after their files are gone. Idempotent.
+
+        From then on `commit` does not know them from new ones; so let the time between `retire` and this be longer
+        than any writer may wait between finding an entry and committing it.
+        """
 
     def statistics(self) -> Mapping[str, int]:
-        """Numbers of branches, open branches, commits, entry rows and bytes of the database, for `status`."""
+        """Numbers for `status`: ``branches``, ``open_branches``, ``commits``, ``entries`` (rows of the history) and
+        ``bytes`` (of the database; 0 where there is none).
+        """

@@ -1,0 +1,112 @@
+"""Which commits are retained, what they see, and the end of all others, in SQL.
+
+The rule is that of `Catalog.reachable`: a branch's commits from the oldest kept one on, whatever a tag names, and the
+commits on which a retained commit stands. What is asked is which *commits* stay; the rows follow from that: a row
+stays if a retained commit of its own branch lies in its span. Nothing here knows why a commit is kept.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anabranch.catalog import queries, rules
+from anabranch.catalog.base import Branch
+from anabranch.catalog.database import Transaction
+from anabranch.catalog.schema import FOREVER
+
+
+@dataclass
+class _Retained:
+    """The retained commits of one branch: all from ``oldest`` on, and the single ones before it."""
+
+    oldest: int = FOREVER
+    single: list[int] = field(default_factory=list)
+
+    def sees(self, since: int, until: int) -> bool:
+        """Whether one of them lies in the span of a row."""
+        if until > self.oldest:
+            return True
+        place = bisect_left(self.single, since)
+        return place < len(self.single) and self.single[place] < until
+
+    def holds(self, number: int) -> bool:
+        """Whether it is one of them."""
+        return number >= self.oldest or self.sees(number, number + 1)
+
+
+def _retained(tx: Transaction, keep: Mapping[int, int], branches: list[Branch]) -> dict[int, _Retained]:
+    single: dict[int, set[int]] = {branch.id: set() for branch in branches}
+    for branch_id, number in tx.all("select branch_id, number from tags"):
+        single[branch_id].add(number)
+    found = {}
+    # A branch is younger than its parent: going down by id, all that stands on a branch is known before it is judged.
+    for branch in reversed(branches):
+        oldest = keep.get(branch.id, FOREVER)
+        mine = _Retained(oldest, sorted(number for number in single[branch.id] if number < oldest))
+        found[branch.id] = mine
+        if branch.parent is not None:
+            bases = single[branch.parent]
+            for (base,) in tx.all(
+                "select distinct base from commits where branch_id = ? and number >= ? and retired = 0",
+                branch.id,
+                oldest,
+            ):
+                bases.add(base)
+            for (base,) in tx.within(
+                "select base from commits where branch_id = ? and number in ({})", mine.single, branch.id
+            ):
+                bases.add(base)
+    return found
+
+
+def reachable(tx: Transaction, keep: Mapping[int, int]) -> set[str]:
+    """See `Catalog.reachable`."""
+    branches = queries.all_branches(tx)
+    rules.check_keep(keep, branches)
+    locations: set[str] = set()
+    for branch_id, retained in _retained(tx, keep, branches).items():
+        for since, until, location in tx.all(
+            "select since, until, location from entries where branch_id = ? and location is not null",
+            branch_id,
+        ):
+            if retained.sees(since, until):
+                locations.add(location)
+    return locations
+
+
+def retire(tx: Transaction, keep: Mapping[int, int], now: int) -> int:
+    """See `Catalog.retire`. Rows that no retained commit sees go; of their locations only the name stays, condemned."""
+    branches = queries.all_branches(tx)
+    rules.check_keep(keep, branches)
+    condemned = 0
+    gone: set[str] = set()
+    for branch_id, retained in _retained(tx, keep, branches).items():
+        commits = [
+            (branch_id, number)
+            for (number,) in tx.all(
+                "select number from commits where branch_id = ? and number < ? and retired = 0",
+                branch_id,
+                retained.oldest,
+            )
+            if not retained.holds(number)
+        ]
+        tx.many("update commits set retired = 1 where branch_id = ? and number = ?", commits)
+        rows = [
+            (row_id, location)
+            for row_id, since, until, location in tx.all(
+                "select id, since, until, location from entries where branch_id = ? and until <= ?",
+                branch_id,
+                retained.oldest,
+            )
+            if not retained.sees(since, until)
+        ]
+        tx.many("delete from entries where id = ?", [(row_id,) for row_id, _ in rows])
+        gone.update(location for _, location in rows if location is not None)
+    condemned += tx.many(
+        "insert into condemned (location, time) select ?, ? where not exists"
+        " (select 1 from entries where location = ?) on conflict (location) do nothing",
+        [(location, now, location) for location in sorted(gone)],
+    )
+    return condemned
