@@ -161,7 +161,7 @@ class ContentHasher:
         self._start(schema)
 
     def _start(self, schema: pa.Schema) -> None:
-        from anabranch.lake.rowhash import Scratch
+        from anabranch.lake.lanes import Scratch
 
         self._scratch = Scratch()
         self._schema = schema
@@ -201,7 +201,7 @@ class ContentHasher:
     def _slab(self, slab: pa.RecordBatch) -> None:
         import numpy as np
 
-        from anabranch.lake.rowhash import BLOCK
+        from anabranch.lake.lanes import BLOCK
 
         self._root.bind_columns(slab.columns)
         for lo in range(0, slab.num_rows, BLOCK):
@@ -212,7 +212,8 @@ class ContentHasher:
 
     def _prepare(self, given: pa.Schema) -> None:
         """Makes the nodes for the layout in which the data comes."""
-        from anabranch.lake.rowhash import Struct, splitmix
+        from anabranch.lake.lanes import splitmix
+        from anabranch.lake.rowhash import Struct
 
         if self._given is not None and self._given.equals(given):
             return
