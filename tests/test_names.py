@@ -22,7 +22,9 @@ from anabranch.names import (
     new_id,
     now,
     parse_duration,
+    parse_limit,
     parse_ref,
+    percent,
     sandbox_name,
     split_key,
 )
@@ -305,6 +307,71 @@ def test_a_sum_of_durations_is_their_sum(days: int, minutes: int, ms: int) -> No
     assert parse_duration(f"{days}d{minutes}m{ms}ms") == timedelta(
         days=days, minutes=minutes, milliseconds=ms
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "total", "allowed"),
+    [
+        (0, 0, 0, True),
+        (0, 1, 100, False),
+        (5, 5, 10, True),
+        ("5", 6, 10, False),
+        ("10%", 3, 30, True),  # exact: 0.1 * 30 is more than 3 in binary
+        ("10%", 4, 30, False),
+        ("0.5 %", 5, 1000, True),
+        ("0.5 %", 6, 1000, False),
+        ("0%", 0, 0, True),
+        ("100%", 7, 7, True),
+    ],
+)
+def test_a_limit_is_a_number_or_an_exact_share(text: object, count: int, total: int, allowed: bool) -> None:
+    assert parse_limit(text).allows(count, total) is allowed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        0.02,
+        True,
+        None,
+        -1,
+        [],
+        "",
+        "-1%",
+        "101%",
+        "2 percent",
+        "%",
+        "1e3",
+        "0.02",
+        "nan",
+        "٣%",
+        "1" * 5000 + "%",
+    ],
+)
+def test_what_could_mean_either_or_nothing_is_no_limit(text: object) -> None:
+    with pytest.raises(AnabranchError, match="is not a limit") as caught:
+        parse_limit(text)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["0", "100", "2%", "0.5%", "12.25%", "100%"])
+def test_a_limit_is_shown_as_it_was_written(text: str) -> None:
+    assert str(parse_limit(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (0, 10, "0 %"),
+        (10, 10, "100 %"),
+        (52_606, 336_776, "15.6 %"),
+        (1, 336_776, "< 0.1 %"),
+        (336_775, 336_776, "99.9 %"),
+        (0, 0, "0 %"),
+    ],
+)
+def test_a_share_is_never_told_as_nothing_or_all_unless_it_is(part: int, whole: int, text: str) -> None:
+    assert percent(part, whole) == text
 
 
 def test_a_typing_mistake_finds_the_word_that_was_meant() -> None:

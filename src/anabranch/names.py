@@ -14,6 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from anabranch.errors import AnabranchError, RefError
@@ -25,6 +26,7 @@ DEFAULT_NAMESPACE = "main"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 _BRANCH = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
 _DURATION = re.compile(r"([0-9]{1,15})\s*(ms|s|min|m|h|d|w)")
+_LIMIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(%?)", re.ASCII)
 _MILLISECONDS = {
     "ms": 1,
     "s": 1_000,
@@ -182,6 +184,50 @@ def parse_duration(text: str) -> timedelta:
     except OverflowError:
         pass
     raise AnabranchError(f"{text!r} is not a duration", hint="write it like 30s, 15m, 1h, 14d or 1h30m")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A tolerated number of things, or a share of their total; see `parse_limit`.
+
+    Attributes:
+        number: How many, or None.
+        share: Which share, 0 to 1, or None. Exact, so that 10% of 30 tolerates 3.
+    """
+
+    number: int | None = None
+    share: Fraction | None = None
+
+    def allows(self, count: int, total: int) -> bool:
+        """Whether count of total is tolerated."""
+        return count <= self.number if self.number is not None else count <= (self.share or 0) * total
+
+    def __str__(self) -> str:
+        return str(self.number) if self.number is not None else f"{float(100 * (self.share or 0)):g}%"
+
+
+def parse_limit(value: object) -> Limit:
+    """A whole number of things (``100``), or a share with a percent sign (``"2%"``, ``"0.5 %"``).
+
+    Raises:
+        AnabranchError: value is neither: a fraction without a percent sign could mean either.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Limit(number=value)
+    found = _LIMIT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is not None and found[2] and (share := Fraction(found[1]) / 100) <= 1:
+        return Limit(share=share)
+    if found is not None and not found[2] and "." not in found[1]:
+        return Limit(number=int(found[1]))
+    raise AnabranchError(f"{value!r} is not a limit", hint='write a number such as 100, or a share: "2%"')
+
+
+def percent(part: int, whole: int) -> str:
+    """``15.6 %``; never ``0 %`` of something or ``100 %`` of less than all."""
+    if part <= 0 or part >= whole:
+        return "0 %" if part <= 0 else "100 %"
+    share = 100 * part / whole
+    return "< 0.1 %" if share < 0.1 else f"{min(share, 99.9):.1f} %"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
