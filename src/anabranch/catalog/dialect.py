@@ -112,6 +112,10 @@ class SqliteDialect:
                 time.sleep(0.01)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -16000")  # 16 MB
+        # Pages that several commits change are copied into the file once; the log stays below the limit after it.
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages of 4 kB
+        connection.execute("PRAGMA journal_size_limit = 67108864")
 
     def _make_folder(self) -> None:
         missing = []

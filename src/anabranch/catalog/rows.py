@@ -45,6 +45,10 @@ def _mapping(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} is no JSON value")
 
 
+_ENCODER = json.JSONEncoder(default=_mapping, separators=(",", ":"))
+_DECODER = json.JSONDecoder()
+
+
 def to_json(value: Mapping[str, Any]) -> str:
     """Compact JSON in ASCII: text that every database holds unchanged.
 
@@ -52,7 +56,7 @@ def to_json(value: Mapping[str, Any]) -> str:
         CatalogError: something in it is no plain JSON value.
     """
     try:
-        return json.dumps(value, default=_mapping, separators=(",", ":"))
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise CatalogError(
             f"a property can't be stored in the catalog: {error}",
@@ -62,7 +66,7 @@ def to_json(value: Mapping[str, Any]) -> str:
 
 def from_json(text: str) -> dict[str, Any]:
     """The inverse of `to_json`."""
-    value: dict[str, Any] = json.loads(text)
+    value: dict[str, Any] = _DECODER.decode(text)
     return value
 
 
@@ -84,7 +88,7 @@ def provenance_to_json(provenance: Provenance) -> str:
 
 def provenance_from_json(text: str) -> Provenance:
     """The inverse of `provenance_to_json`."""
-    return Provenance(**json.loads(text))
+    return Provenance(**_DECODER.decode(text))
 
 
 # The columns that `branch_of`, `commit_of` and `entry_of` take, in their order.

@@ -80,7 +80,6 @@ def retire(tx: Transaction, keep: Mapping[int, int], now: int) -> int:
     """See `Catalog.retire`. Rows that no retained commit sees go; of their locations only the name stays, condemned."""
     branches = queries.all_branches(tx)
     rules.check_keep(keep, branches)
-    condemned = 0
     gone: set[str] = set()
     for branch_id, retained in _retained(tx, keep, branches).items():
         commits = [
@@ -104,9 +103,19 @@ def retire(tx: Transaction, keep: Mapping[int, int], now: int) -> int:
         ]
         tx.many("delete from entries where id = ?", [(row_id,) for row_id, _ in rows])
         gone.update(location for _, location in rows if location is not None)
-    condemned += tx.many(
-        "insert into condemned (location, time) select ?, ? where not exists"
-        " (select 1 from entries where location = ?) on conflict (location) do nothing",
-        [(location, now, location) for location in sorted(gone)],
+    before = _condemned(tx)
+    tx.many(
+        "insert into condemned (location, time) values (?, ?) on conflict (location) do nothing",
+        [(location, now) for location in sorted(gone)],
     )
-    return condemned
+    # One pass over an index: what another row still names is not condemned.
+    tx.run(
+        "delete from condemned where location in"
+        " (select c.location from entries e join condemned c on c.location = e.location)"
+    )
+    return _condemned(tx) - before
+
+
+def _condemned(tx: Transaction) -> int:
+    row = tx.one("select count(*) from condemned")
+    return 0 if row is None else int(row[0])
