@@ -1,3 +1,90 @@
-"""A sandbox for every git branch of a data pipeline."""
+"""A sandbox for every git branch of a data pipeline: its code, a writable zero-copy snapshot of production, one promotion.
+
+The public names; each is imported when it is first used, so that ``import anabranch`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anabranch.errors import AnabranchError
+    from anabranch.lake.file import File
+    from anabranch.lake.tables import Table
+    from anabranch.pipeline.asset import Asset, asset, sql
+    from anabranch.pipeline.check import (
+        Check,
+        CheckResult,
+        accepted_values,
+        check,
+        fresh,
+        not_null,
+        references,
+        row_count,
+        unique,
+    )
+    from anabranch.pipeline.definitions import Definitions
+    from anabranch.pipeline.resource import Config, EnvVar, Resource
+    from anabranch.project import Project
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AnabranchError": "anabranch.errors",
+    "Asset": "anabranch.pipeline.asset",
+    "Check": "anabranch.pipeline.check",
+    "CheckResult": "anabranch.pipeline.check",
+    "Config": "anabranch.pipeline.resource",
+    "Definitions": "anabranch.pipeline.definitions",
+    "EnvVar": "anabranch.pipeline.resource",
+    "File": "anabranch.lake.file",
+    "Project": "anabranch.project",
+    "Resource": "anabranch.pipeline.resource",
+    "Table": "anabranch.lake.tables",
+    "accepted_values": "anabranch.pipeline.check",
+    "asset": "anabranch.pipeline.asset",
+    "check": "anabranch.pipeline.check",
+    "fresh": "anabranch.pipeline.check",
+    "not_null": "anabranch.pipeline.check",
+    "references": "anabranch.pipeline.check",
+    "row_count": "anabranch.pipeline.check",
+    "sql": "anabranch.pipeline.asset",
+    "unique": "anabranch.pipeline.check",
+}
+
+__all__ = [
+    "AnabranchError",
+    "Asset",
+    "Check",
+    "CheckResult",
+    "Config",
+    "Definitions",
+    "EnvVar",
+    "File",
+    "Project",
+    "Resource",
+    "Table",
+    "accepted_values",
+    "asset",
+    "check",
+    "fresh",
+    "not_null",
+    "references",
+    "row_count",
+    "sql",
+    "unique",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'anabranch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

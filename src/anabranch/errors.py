@@ -171,6 +171,10 @@ class MissingFileError(LakeError):
     """A file that the catalog points to is not there."""
 
 
+class QueryError(AnabranchError):
+    """A query that DuckDB does not accept."""
+
+
 class RunError(AnabranchError):
     """A run can't start or did not succeed."""
 

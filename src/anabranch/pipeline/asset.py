@@ -167,7 +167,7 @@ def asset(
 
     def declare(function: Callable[..., Any]) -> Asset:
         place = _place_of(function)
-        own = name or getattr(function, "__name__", "")
+        own = name or str(getattr(function, "__name__", ""))
         policy, interval = _policy(own, place, refresh, every, observe)
         _check_name(own, place)
         if retries < 0:
@@ -270,7 +270,7 @@ class Signature:
         found = cls(returns=_evaluate(signature.return_annotation, scope)[0])
         for p in signature.parameters.values():
             if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY):
-                star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+                star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
                 raise SignatureError(
                     f"{owner}: the parameter {star}{p.name} can't be served",
                     place=place,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -232,7 +232,7 @@ class Pipeline:
                 description=asset.description,
             )
         needed = bound.resources()
-        classes = {
+        classes: set[Any] = {
             type(each[name]) for each in self.definitions.all_sets() for name in needed if name in each
         }
         classes |= {
@@ -240,7 +240,9 @@ class Pipeline:
             for s in (*bound.slots, *bound.observe_slots)
             if s.role == "resource" and inspect.isclass(s.annotation)
         }
-        extra = sorted(classes - {Resource}, key=lambda c: (c.__module__, c.__qualname__))
+        extra = sorted(
+            (c for c in classes if c is not Resource), key=lambda c: (c.__module__, c.__qualname__)
+        )
         observe = () if asset.observe is None else (asset.observe,)
         code = reader.of(asset, *observe, *extra, name=asset.name)
         return Node(
@@ -515,7 +517,7 @@ def _flat(items: Iterable[Any], kind: type[_T], what: str, hint: str) -> Iterabl
             name = getattr(item, "__name__", None) or repr(item)
             raise DefinitionsError(
                 f"Definitions({what}=[…]) holds {name}, a {type(item).__name__}",
-                hint=hint if isinstance(item, Callable) else None,
+                hint=hint if callable(item) else None,
             )
 
 

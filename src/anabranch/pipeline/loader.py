@@ -122,7 +122,7 @@ def load_definitions(
 
 def _install(finder: ProjectFinder, source: Sequence[Path]) -> None:
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, ProjectFinder)]
-    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)
     folders = [str(folder) for folder in source]
     sys.path[:] = folders + [p for p in sys.path if p not in folders]
     importlib.invalidate_caches()
@@ -138,12 +138,16 @@ def _forget(finder: ProjectFinder) -> None:
         ours = isinstance(getattr(spec, "loader", None), _FreshLoader)
         if ours or (isinstance(origin, str) and origin.endswith(".py") and finder.owns(origin)):
             del sys.modules[name]
-        elif origin is None and spec is not None and spec.submodule_search_locations is not None:
-            # Namespace packages keep their old search path, which may be another project's.
-            if all(
-                finder.owns(str(p)) or not Path(p).exists() for p in list(spec.submodule_search_locations)
-            ):
-                del sys.modules[name]
+        elif _is_stale_namespace(spec, finder):
+            del sys.modules[name]
+
+
+def _is_stale_namespace(spec: Any, finder: ProjectFinder) -> bool:
+    """Namespace packages keep their old search path, which may be another project's."""
+    if spec is None or spec.origin is not None:
+        return False
+    folders = list(spec.submodule_search_locations or ())
+    return bool(folders) and all(finder.owns(str(p)) or not Path(p).exists() for p in folders)
 
 
 def _import(name: str, target: str, root: Path, source: Sequence[Path]) -> ModuleType:

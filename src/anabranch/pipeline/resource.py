@@ -35,11 +35,6 @@ class EnvVar:
         self.default = default
         self.kind = kind
 
-    @classmethod
-    def int(cls, name: str, default: str | None = None) -> EnvVar:
-        """A variable that holds a whole number."""
-        return cls(name, default, kind=int)
-
     def __repr__(self) -> str:
         return f"EnvVar({self.name!r})"
 

@@ -8,7 +8,7 @@ about it come from one rule.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -133,6 +133,7 @@ class Planner:
         refresh: Sources that follow their policy although pinned, and run if their policy is their code.
         observed: Source → the outside version that its ``observe`` returned.
         lookup: Fingerprint → an entry that a trusted ref has computed under it, or None.
+        own_runs: Ids of the runs that are being continued: what they fetched counts as fetched now.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class Planner:
         refresh: Collection[str] = (),
         observed: Mapping[str, str] | None = None,
         lookup: Callable[[str], Found | None] = lambda _: None,
+        own_runs: Collection[str] = (),
     ) -> None:
         self.graph = graph
         self.view = view
@@ -159,6 +161,7 @@ class Planner:
         self.refresh = set(refresh)
         self.observed = dict(observed or {})
         self.lookup = lookup
+        self.own_runs = set(own_runs)
 
     def plan(self) -> Plan:
         """Decides on every asset, as far as can be known before anything has run.
@@ -182,32 +185,34 @@ class Planner:
         node = self.graph[key]
         entry = self.view.get(key)
         made = entry.provenance if entry is not None else None
-        cost = {
-            "seconds": made.seconds if made is not None else None,
-            "bytes": made.bytes if made is not None else None,
-            "notes": node.notes,
-        }
+        base = Step(
+            key,
+            "run",
+            (),
+            entry=entry,
+            seconds=made.seconds if made is not None else None,
+            bytes=made.bytes if made is not None else None,
+            notes=node.notes,
+        )
         if key not in self.selected:
-            return self._unselected(node, entry, cost)
+            return self._unselected(node, base)
         waiting = [source for source in node.inputs if versions.get(source) is None]
         own = own_reasons(node, entry)
         if self.force:
-            return Step(
-                key,
-                "run",
-                (Reason("forced", "--force", key), *own),
-                self._fingerprint(node, versions),
-                entry,
-                **cost,
+            return replace(
+                base,
+                reasons=(Reason("forced", "--force", key), *own),
+                fingerprint=self._fingerprint(node, versions),
             )
         if waiting:
             upstream = tuple(Reason("upstream", f"{source} runs first", source) for source in waiting)
-            return Step(key, "run" if own else "depends", (*own, *upstream), None, entry, **cost)
+            return replace(base, action="run" if own else "depends", reasons=(*own, *upstream))
         current = self._fingerprint(node, versions)
         assert current is not None
+        base = replace(base, fingerprint=current)
         due = self._due(node, entry)
         if due is not None:
-            return Step(key, "run", (*own, due), current, entry, **cost)
+            return replace(base, reasons=(*own, due))
         if entry is not None and made is not None and made.fingerprint == current:
             pinned = self.pinned and node.refresh != "code"
             reason = (
@@ -215,36 +220,33 @@ class Planner:
                 if pinned
                 else Reason("same", "nothing changed", key)
             )
-            return Step(key, "reuse", (reason,), current, entry, **cost)
-        found = self.lookup(current)
+            return replace(base, action="reuse", reasons=(reason,))
+        # What is fetched on a schedule is never taken from the past.
+        timely = node.refresh in ("always", "every") and self._follows(key)
+        found = None if timely else self.lookup(current)
         if found is not None:
             origin = f"{found.branch}@{found.number}"
             reason = Reason("adopted", f"{found.branch} has computed exactly this", origin)
-            return Step(key, "reuse", (reason,), current, found.entry, origin, **cost)
+            return replace(base, action="reuse", reasons=(reason,), entry=found.entry, adopted=origin)
         reasons = (own + input_reasons(node, entry, versions)) if entry is not None else own
         reasons += self._outside_reasons(node, entry)
-        return Step(
-            key,
-            "run",
-            tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),),
-            current,
-            entry,
-            **cost,
+        return replace(
+            base, reasons=tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),)
         )
 
     def changed(self) -> set[str]:
         """Assets whose own code or config differs from what made their entry, or that were never built."""
         return {key for key in self.graph if own_reasons(self.graph[key], self.view.get(key))}
 
-    def _unselected(self, node: Node, entry: Entry | None, cost: Mapping[str, Any]) -> Step:
-        if entry is None:
+    def _unselected(self, node: Node, base: Step) -> Step:
+        if base.entry is None:
             needing = sorted(k for k in self.graph.downstream([node.key]) - {node.key} if k in self.selected)
             if needing:
                 raise SelectionError(
                     f"{needing[0]} needs {node.key}, which is not built here and not selected",
                     hint=f"select what it is made from too: --select +{needing[0]}",
                 )
-        return Step(node.key, "reuse", (Reason("unselected", "not selected", node.key),), None, entry, **cost)
+        return replace(base, action="reuse", reasons=(Reason("unselected", "not selected", node.key),))
 
     def _fingerprint(self, node: Node, versions: Mapping[str, str | None]) -> str | None:
         inputs: dict[str, str] = {}
@@ -272,7 +274,11 @@ class Planner:
 
     def to_observe(self) -> list[str]:
         """Selected sources whose ``observe`` must be asked before a plan can be made."""
-        nodes = [node for node in self.graph.nodes.values() if node.refresh == "observe" and node.key in self.selected]
+        nodes = [
+            node
+            for node in self.graph.nodes.values()
+            if node.refresh == "observe" and node.key in self.selected
+        ]
         return [n.key for n in nodes if self._follows(n.key) or own_reasons(n, self.view.get(n.key))]
 
     def _follows(self, key: str) -> bool:
@@ -280,7 +286,7 @@ class Planner:
 
     def _due(self, node: Node, entry: Entry | None) -> Reason | None:
         """Why a source is to be fetched again although nothing of its own changed."""
-        if entry is None or not self._follows(node.key):
+        if entry is None or not self._follows(node.key) or entry.provenance.run in self.own_runs:
             return None
         if node.refresh == "always":
             return Reason("refresh", "it is fetched in each run", node.key)

@@ -159,6 +159,8 @@ class Conditions:
         provenance: The fields of `Provenance` that all entries share.
         resources: Asset → digests of the resources it was made with.
         log: ``key, attempt`` → path of the step's log, or None.
+        after: Called with a step's log when the step is over.
+        clean: Takes secrets out of a text.
         listen: Told of every event.
         fail_fast: Whether to start nothing more after a failure.
     """
@@ -171,6 +173,7 @@ class Conditions:
     resources: Callable[[str], Mapping[str, str]] = lambda _: {}
     log: Callable[[str, int], str | None] = lambda _key, _attempt: None
     after: Callable[[str | None], None] = lambda _: None
+    clean: Callable[[str], str] = lambda text: text
     listen: Listener = lambda _: None
     fail_fast: bool = False
 
@@ -300,8 +303,8 @@ class Executor:
                 self._start_asset(key)
             while self._queue_checks and self.pool.free > 0 and not self._stopped:
                 self._start_check(self._queue_checks.pop(0))
-        for item in waiting:
-            heapq.heappush(self._ready, item)
+        for unstarted in waiting:
+            heapq.heappush(self._ready, unstarted)
 
     # assets
 
@@ -391,6 +394,11 @@ class Executor:
         task, step = self._running.pop(result.key)
         self._deadlines.pop(result.key, None)
         self.conditions.after(task.log)
+        if result.error is not None:
+            clean = self.conditions.clean
+            result = replace(
+                result, error={k: clean(v) if isinstance(v, str) else v for k, v in result.error.items()}
+            )
         if task.kind == "check":
             self._finish_check(task, result)
             return

@@ -204,11 +204,11 @@ def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[A
                 source.create_view(connection, f"{namespace}.{name}")
             else:
                 source.create_view(connection, name)
-        relation = connection.execute(query)
+        result: Any = connection.execute(query)
         yield (
-            relation.to_arrow_reader(100_000)
-            if hasattr(relation, "to_arrow_reader")
-            else relation.fetch_record_batch(100_000)
+            result.to_arrow_reader(100_000)
+            if hasattr(result, "to_arrow_reader")
+            else result.fetch_record_batch(100_000)
         )
     except duckdb.Error as error:
         raise StepError(

@@ -214,7 +214,7 @@ class ProcessPool:
             )
         else:
             message, hint = f"{key}: its process ended with code {code}", "see the step's log"
-        error = {
+        error: dict[str, Any] = {
             "type": "StepError",
             "message": message,
             "hint": hint,

@@ -1,0 +1,5 @@
+"""The product's verbs, for Python: everything below wired together."""
+
+from anabranch.project.project import Project
+
+__all__ = ["Project"]

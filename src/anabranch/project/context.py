@@ -1,0 +1,377 @@
+"""What every verb needs, found once and only when asked for: settings, git, catalog, warehouse, and the loaded code.
+
+A cheap verb (`log`, `sandbox list`) never imports the user's code; nothing here writes anything but the creation of an
+environment's branch when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anabranch.catalog.base import Branch, Catalog, Entry, Point
+from anabranch.errors import AnabranchError, BehindError, RefError, SettingsError, UndeterminedError
+from anabranch.git import Repository, State
+from anabranch.names import Ref, did_you_mean, parse_ref, sandbox_name
+from anabranch.project.results import Where
+from anabranch.sandbox.lifecycle import Base, choose_base
+from anabranch.settings import Environment, Settings, find_settings, load_settings
+
+if TYPE_CHECKING:
+    from anabranch.lake.file import StoredFile
+    from anabranch.lake.storage import Scope, Storage
+    from anabranch.lake.tables import Table
+    from anabranch.running.run import Place, Runner, Workspace
+
+
+class Context:
+    """A project on disk, and everything about it that is read once.
+
+    Args:
+        folder: A folder inside the project; default: the working folder.
+
+    Raises:
+        SettingsError: there is no anabranch.toml here or above, or it has a mistake.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.settings_file = find_settings(Path(folder) if folder is not None else Path.cwd())
+        self.root = self.settings_file.parent.resolve()
+        self._pins: dict[str, Point] = {}
+
+    @cached_property
+    def settings(self) -> Settings:
+        """anabranch.toml."""
+        return load_settings(self.settings_file)
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The git repository that holds the project."""
+        return Repository.find(self.root)
+
+    @cached_property
+    def data_root(self) -> Path:
+        """The project's folder in the repository's main worktree, so that all worktrees share one catalog."""
+        try:
+            below = self.root.relative_to(self.repository.root.resolve())
+        except ValueError:
+            return self.root
+        shared = self.repository.main_root.resolve() / below
+        return shared if shared.is_dir() else self.root
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where logs and caches are: ``.anabranch`` in the main worktree."""
+        return self.data_root / ".anabranch"
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The versioned map."""
+        from anabranch.catalog import open_catalog
+
+        return open_catalog(self.settings.catalog_url(self.data_root))
+
+    def storage(self, scope: Scope | None = None) -> Storage:
+        """The warehouse; read-only unless a scope is given."""
+        from anabranch.lake.storage import Scope, Storage
+
+        return Storage(
+            self.settings.warehouse_uri(self.data_root),
+            properties=self.settings.warehouse_properties(),
+            scope=scope or Scope.read_only(),
+        )
+
+    @property
+    def git(self) -> State:
+        """What is checked out now, with uncommitted edits below the project's folder."""
+        return self._git if self._git is not None else self.look()
+
+    _git: State | None = None
+
+    def look(self) -> State:
+        """Asks git anew."""
+        self._git = self.repository.state([str(self.root)])
+        return self._git
+
+    # where one is
+
+    def where(self) -> Where:
+        """Where one is: what the git branch decides. Never raises for a detached HEAD; `require` does."""
+        state = self.git
+        if state.branch is None:
+            return Where(
+                "undetermined",
+                None,
+                state.commit,
+                state.dirty,
+                None,
+                None,
+                opened=False,
+                in_progress=state.in_progress,
+            )
+        environment = self.settings.environment_of_git_branch(state.branch)
+        if environment is not None:
+            opened = self.find_branch(environment) is not None
+            return Where(
+                "environment",
+                state.branch,
+                state.commit,
+                state.dirty,
+                environment,
+                None,
+                opened,
+                state.in_progress,
+            )
+        name = self.sandbox_name(state.branch)
+        opened = self.find_branch(name) is not None
+        return Where(
+            "sandbox",
+            state.branch,
+            state.commit,
+            state.dirty,
+            self.settings.sandboxes.base,
+            name,
+            opened,
+            state.in_progress,
+        )
+
+    def require(self) -> Where:
+        """As `where`, but a place that can't be determined is an error, never production."""
+        found = self.where()
+        if found.kind == "undetermined":
+            raise UndeterminedError(
+                f"HEAD is detached at {(found.git_commit or '?')[:12]}: no git branch says which environment or sandbox is meant",
+                hint="git switch to a branch, or make one: git switch -c NAME",
+            )
+        return found
+
+    def sandbox_name(self, git_branch: str) -> str:
+        """The sandbox of a git branch."""
+        return sandbox_name(git_branch, reserved=self.settings.environments)
+
+    def find_branch(self, name: str) -> Branch | None:
+        """The open catalog branch of that name, or None."""
+        try:
+            return self.catalog.branch(name)
+        except RefError:
+            return None
+
+    def environment_settings(self, name: str) -> Environment:
+        """The settings of an environment. Raises SettingsError with the nearest name."""
+        if name not in self.settings.environments:
+            raise SettingsError(
+                f"there is no environment {name!r} in {self.settings_file.name}",
+                hint=did_you_mean(name, self.settings.environments),
+            )
+        return self.settings.environments[name]
+
+    def environment(self, name: str) -> Branch:
+        """The branch of an environment; made, empty, when it is first used."""
+        self.environment_settings(name)
+        found = self.find_branch(name)
+        if found is not None:
+            return found
+        return self.catalog.open_branch(name, kind="environment", message=f"open {name}", author=self.author)
+
+    def sandbox(self, name: str | None = None) -> Branch:
+        """An open sandbox by its name or its git branch's; default: the one of the branch that is checked out.
+
+        Raises:
+            RefError: there is none; the hint says how to open it.
+        """
+        if name is None:
+            here = self.require()
+            if here.kind != "sandbox" or here.sandbox is None:
+                raise RefError(
+                    f"the git branch {here.git_branch} is the environment {here.environment}, not a sandbox",
+                    hint="name a sandbox, or git switch to its branch; anabranch sandbox list",
+                )
+            found = self.find_branch(here.sandbox)
+            if found is None:
+                raise RefError(
+                    f"the git branch {here.git_branch} has no sandbox yet",
+                    hint="anabranch run opens it; so does anabranch sandbox open",
+                )
+            return found
+        for candidate in (name, self.sandbox_name(name)):
+            found = self.find_branch(candidate)
+            if found is not None and found.kind == "sandbox":
+                return found
+        known = [b.name for b in self.catalog.branches(kind="sandbox")]
+        raise RefError(
+            f"there is no open sandbox {name!r}",
+            hint=did_you_mean(name, known, "anabranch sandbox list shows them"),
+        )
+
+    @cached_property
+    def author(self) -> str:
+        """As git names people."""
+        return self.repository.user()
+
+    def resources_of(self, branch: Branch) -> str:
+        """Name of the resource set that steps on a branch are given."""
+        if branch.kind == "sandbox":
+            return self.settings.sandboxes.resources
+        return self.environment_settings(branch.name).resources or branch.name
+
+    # refs
+
+    def resolve(self, ref: str | Ref) -> Point:
+        """The commit that a ref means now: a catalog branch, a git branch with a sandbox, a tag; optionally at a commit or time."""
+        parsed = parse_ref(ref) if isinstance(ref, str) else ref
+        try:
+            return self.catalog.resolve(parsed)
+        except RefError as error:
+            # A feature branch called a/b has the sandbox a-b-1234abcd; people type a/b.
+            name = self.sandbox_name(parsed.name)
+            if self.find_branch(parsed.name) is not None or self.find_branch(name) is None:
+                raise error from None
+            return self.catalog.resolve(Ref(name, parsed.commit, parsed.time))
+
+    def pinned(self, ref: str | None) -> Point:
+        """The commit that a ref meant when this context first read it; the same until `refresh`."""
+        key = ref or ""
+        if key not in self._pins:
+            self._pins[key] = self.resolve(ref) if ref is not None else self.here()
+        return self._pins[key]
+
+    def refresh(self) -> None:
+        """Forgets what readers were pinned to, and what is checked out."""
+        self._pins.clear()
+        self._git = None
+        self.__dict__.pop("workspace", None)
+
+    def here(self) -> Point:
+        """What is read where one is: the environment's head, the sandbox, or the base a sandbox would stand on."""
+        place = self.require()
+        assert place.name is not None
+        found = self.find_branch(place.name)
+        if found is not None:
+            return found.point
+        assert place.environment is not None
+        environment = self.find_branch(place.environment)
+        if environment is None:
+            raise RefError(f"{place.environment} was never built", hint=self._hint_first(place.environment))
+        return Point(environment.id, self.base_for(environment, loaded=False).number)
+
+    def _hint_first(self, environment: str) -> str:
+        git_branch = self.environment_settings(environment).git_branch
+        return f"git switch {git_branch}, then anabranch run" if git_branch else "anabranch run builds it"
+
+    def ref_of(self, point: Point) -> str:
+        """``production@41``."""
+        return f"{self.catalog.branch_by_id(point.branch_id).name}@{point.number}"
+
+    # code
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The code at hand, loaded. Raises the errors of `load_definitions`, `Pipeline.bind` and `Graph`."""
+        from anabranch.pipeline.definitions import Pipeline
+        from anabranch.pipeline.fingerprint import CodeReader
+        from anabranch.pipeline.loader import load_definitions
+        from anabranch.running.run import Workspace
+        from anabranch.running.worker import Project as WorkerProject
+
+        source = tuple(self.settings.source_folders())
+        target = self.settings.project.definitions
+        cache = self.folder / "cache"
+        try:
+            loaded = load_definitions(target, root=self.root, source=source)
+            pipeline = Pipeline.bind(loaded.definitions, query_cache=cache)
+        except AnabranchError as error:
+            _relative_place(error, self.root)
+            raise
+        graph = pipeline.graph(CodeReader(self.root))
+        project = WorkerProject(target, self.root, source, dict(loaded.files), cache)
+        return Workspace(project, pipeline, graph, self.git.commit, self.git.dirty, self.author)
+
+    @cached_property
+    def place(self) -> Place:
+        """Where results are kept."""
+        from anabranch.running.run import Place
+
+        storage = self.storage()
+        return Place(self.catalog, storage.warehouse, self.settings.warehouse_properties(), self.folder)
+
+    def runner(self) -> Runner:
+        """Plans and runs with the code at hand."""
+        from anabranch.running.run import Runner
+
+        return Runner(self.place, self.workspace)
+
+    # code and data
+
+    def base_for(self, environment: Branch, *, loaded: bool = True) -> Base:
+        """The newest commit of an environment whose code the git commit at hand contains.
+
+        Args:
+            environment: The environment's branch.
+            loaded: Whether the code is, or may be, loaded to compare its hash, too.
+        """
+        definitions = self.workspace.graph.definitions if loaded and not self.git.dirty else None
+        return choose_base(self.catalog, environment, self.repository, self.git.commit, definitions)
+
+    def behind(self, environment: Branch, base: Base) -> BehindError:
+        """The error that says which commit to merge."""
+        missing = base.missing
+        assert missing is not None
+        where = self.git.branch or "HEAD"
+        commit = (missing.git_commit or "")[:12]
+        made = missing.properties.get("git_branch")
+        by = f"{missing.message!r}, git commit {commit}"
+        return BehindError(
+            f"{missing.ref} ({by}) was made by code that {where} does not contain",
+            hint=f"git merge {self._what_to_merge(environment, missing.git_commit, made)}, then run the command again",
+            commit=missing.ref,
+            git_commit=missing.git_commit,
+        )
+
+    def _what_to_merge(self, environment: Branch, git_commit: str | None, git_branch: Any) -> str:
+        main = self.environment_settings(environment.name).git_branch
+        branches = self.repository.branches()
+        candidate = branches.get(main or "") if main != self.git.branch else None
+        if (
+            main
+            and candidate
+            and git_commit
+            and self.repository.contains_code(git_commit, candidate).contained
+        ):
+            return main
+        if isinstance(git_branch, str) and git_branch in branches and git_branch != self.git.branch:
+            return git_branch
+        return (git_commit or "")[:12]
+
+    # data
+
+    def handle(self, entry: Entry, storage: Storage | None = None) -> Table | StoredFile:
+        """A read handle on an entry."""
+        from anabranch.lake.file import StoredFile
+        from anabranch.lake.tables import Table
+
+        store = storage or self.storage()
+        if entry.kind == "file":
+            return StoredFile(entry.key, entry.location, store, entry.version)
+        return Table(entry.key, entry.location, store, version=entry.version)
+
+    def entry(self, key: str, point: Point) -> Entry:
+        """The entry of a key. Raises RefError with the nearest key."""
+        found = self.catalog.get(point, key)
+        if found is None:
+            known: Mapping[str, Entry] = self.catalog.entries(point)
+            raise RefError(
+                f"{self.ref_of(point)} has no table {key!r}",
+                hint=did_you_mean(key, known, f"it has: {', '.join(known) or 'nothing yet'}"),
+            )
+        return found
+
+
+def _relative_place(error: AnabranchError, root: Path) -> None:
+    """Places in the project are told relative to it."""
+    if error.place and error.place.startswith(f"{root}/"):
+        error.place = error.place[len(str(root)) + 1 :]
+    if error.hint:
+        error.hint = error.hint.replace(f"{root}/", "")

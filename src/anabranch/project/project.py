@@ -1,0 +1,664 @@
+"""`Project`: everything wired; the product's verbs for a notebook, a script, and every face.
+
+A verb decides little by itself: it finds out where one is, hands plain values to the judgements below, and carries out
+what they say. It prints nothing and asks nobody; a face passes what it was told as arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from anabranch.catalog.base import Branch, Commit, Entry, Point, RunRecord
+from anabranch.errors import ConflictError, DirtyError, HeldError, PromotionError, RefError
+from anabranch.names import now, parse_ref
+from anabranch.project.context import Context
+from anabranch.project.results import CheckReport, Log, Shown, Status, TagList
+from anabranch.project.sandboxes import Sandboxes
+from anabranch.running.run import RunOptions, RunResult
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from anabranch.diff.summary import Diff, TableDiff
+    from anabranch.gate import Approval, TableChange
+    from anabranch.lake.file import StoredFile
+    from anabranch.lake.iceberg import BranchCatalog
+    from anabranch.lake.tables import Table
+    from anabranch.planning.plan import Plan
+    from anabranch.promotion import Prepared, PromotionResult, RollbackPlan
+    from anabranch.running.events import Listener
+    from anabranch.sandbox.gc import GcResult
+
+Confirm = Callable[["Prepared"], bool]
+_TRIES = 5
+
+
+class Project:
+    """A project on disk: its settings, its code, its catalog and its warehouse.
+
+    Readers are pinned: whatever ref is read first means the same commit until `refresh`, or until this project itself
+    has run, promoted or rolled back.
+
+    Args:
+        folder: A folder inside the project; default: the working folder.
+
+    Raises:
+        SettingsError: there is no anabranch.toml here or above, or it has a mistake.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.context = Context(folder)
+        self.sandbox = Sandboxes(self.context)
+
+    def __repr__(self) -> str:
+        return f"<project {self.context.root.name}>"
+
+    @property
+    def name(self) -> str:
+        """Its name in anabranch.toml."""
+        return self.context.settings.project.name
+
+    def refresh(self) -> None:
+        """Asks for what is newest: readers are pinned anew, git is asked again, the code is loaded again."""
+        self.context.refresh()
+
+    def close(self) -> None:
+        """Releases the catalog's connections. Idempotent."""
+        if "catalog" in self.context.__dict__:
+            self.context.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # looking
+
+    def status(self) -> Status:
+        """Where one is, on which base, what has changed, what is stale, and what comes next."""
+        from anabranch.project.status import status
+
+        return status(self.context)
+
+    def plan(self, select: Sequence[str] = (), *, force: bool = False, refresh: Sequence[str] = ()) -> Plan:
+        """What `run` would do, and why.
+
+        Args:
+            select: Words that name assets: ``delays``, ``+delays``, ``delays+``, ``tag:daily``, ``changed``; none: all.
+            force: As if everything selected had to run.
+            refresh: Sources to fetch again; ``["*"]``: all that have a refresh policy.
+        """
+        context = self.context
+        here = context.require()
+        assert here.environment is not None
+        environment = context.environment(here.environment)
+        options = RunOptions(select=tuple(select), force=force, refresh=tuple(refresh))
+        branch = self._planning_branch(environment)
+        resources = (
+            context.settings.sandboxes.resources
+            if here.kind == "sandbox"
+            else context.resources_of(environment)
+        )
+        plan = context.runner().planner(branch, environment, options, resources=resources).plan()
+        return replace(plan, target=here.name or "")
+
+    def _planning_branch(self, environment: Branch) -> Branch:
+        """The branch that a plan is made for; a sandbox that is not open yet is planned as if it were."""
+        here = self.context.require()
+        if here.kind == "environment":
+            return environment
+        assert here.sandbox is not None
+        found = self.context.find_branch(here.sandbox)
+        if found is not None:
+            return found
+        base = self.context.base_for(environment)
+        return replace(environment, name=here.sandbox, kind="sandbox", head=base.number)
+
+    def run(
+        self,
+        select: Sequence[str] = (),
+        *,
+        force: bool = False,
+        refresh: Sequence[str] = (),
+        workers: int | None = None,
+        in_process: bool = False,
+        prune: bool = False,
+        fail_fast: bool = False,
+        resume: bool = False,
+        listen: Listener = lambda _: None,
+    ) -> RunResult:
+        """Carries the plan out: on an environment's git branch its environment, on any other the branch's sandbox.
+
+        Args:
+            select, force, refresh: As for `plan`.
+            workers: Worker processes; default: ``run.workers`` of anabranch.toml, else one for each processor.
+            in_process: Run every step in this process, for a debugger.
+            prune: Remove tables whose asset is no longer in the code.
+            fail_fast: Start nothing more after a failure.
+            resume: Run although the environment is held after a rollback.
+            listen: Called with every `Event`.
+
+        Raises:
+            UndeterminedError, BehindError, HeldError, DirtyError, LeaseError, and the errors of the definitions.
+        """
+        context = self.context
+        context.refresh()
+        here = context.require()
+        assert here.environment is not None
+        options = RunOptions(
+            tuple(select),
+            force,
+            tuple(refresh),
+            workers if workers is not None else context.settings.run.workers,
+            in_process,
+            prune,
+            fail_fast,
+            listen,
+        )
+        runner = context.runner()
+        try:
+            if here.kind == "sandbox":
+                sandbox, _, _ = self.sandbox.ensure()
+                environment = context.catalog.branch_by_id(sandbox.parent or 0)
+                return runner.run_sandbox(
+                    sandbox, environment, options, resources=context.resources_of(sandbox)
+                )
+            if here.dirty:
+                raise DirtyError(
+                    f"{here.environment} is run from committed code only, and {here.dirty[0]} has uncommitted edits"
+                    + (f" (and {len(here.dirty) - 1} more)" if len(here.dirty) > 1 else ""),
+                    hint="commit them, or try them in a sandbox: git switch -c NAME",
+                    files=list(here.dirty),
+                )
+
+            def still_allowed(environment: Branch) -> None:
+                base = context.base_for(environment)
+                if not base.is_head:
+                    raise context.behind(environment, base)
+                self._check_held(environment, resume=resume)
+
+            environment = context.environment(here.environment)
+            still_allowed(environment)
+            return runner.run_environment(
+                environment, options, resources=context.resources_of(environment), still_allowed=still_allowed
+            )
+        finally:
+            context._pins.clear()  # noqa: SLF001 - the context is ours
+
+    def _check_held(self, environment: Branch, *, resume: bool) -> None:
+        held = environment.properties.get("held")
+        if not held or resume:
+            return
+        if held.get("definitions") != self.context.workspace.graph.definitions:
+            return
+        raise HeldError(
+            f"{environment.name} is held: {', '.join(held.get('undone', []))} was rolled back by {held.get('by')}, "
+            "and the code at hand is still the code that made it",
+            hint="change or revert the code, or say that it is meant: --resume",
+            undone=held.get("undone"),
+        )
+
+    def diff(
+        self,
+        left: str | None = None,
+        right: str | None = None,
+        *,
+        select: Sequence[str] = (),
+        samples: int = 5,
+        summaries: bool = True,
+    ) -> Diff:
+        """What differs between two refs, in schema and data.
+
+        Args:
+            left: A ref; default: the sandbox's base, or for an environment the commit before its newest.
+            right: A ref; default: what the git branch means.
+            select: Keys, or words as for `plan`; none: all that differ.
+            samples: Rows to show of each kind of change.
+            summaries: Whether to summarise the columns that changed.
+        """
+        from anabranch.diff.summary import Diff
+
+        context = self.context
+        old, new = self._sides(left, right)
+        changes = context.catalog.changes(old, new)
+        if select:
+            wanted = self._wanted(select, {c.key for c in changes})
+            changes = [change for change in changes if change.key in wanted]
+        tables = tuple(
+            self._diff_entry(c.key, c.before, c.after, samples=samples, summaries=summaries) for c in changes
+        )
+        return Diff(context.ref_of(old), context.ref_of(new), tables)
+
+    def _sides(self, left: str | None, right: str | None) -> tuple[Point, Point]:
+        context = self.context
+        new = context.pinned(right)
+        if left is not None:
+            return context.pinned(left), new
+        branch = context.catalog.branch_by_id(new.branch_id)
+        if branch.kind == "environment":
+            return Point(new.branch_id, max(0, new.number - 1)), new
+        commit = context.catalog.get_commit(new)
+        assert branch.parent is not None
+        return Point(branch.parent, commit.base or 0), new
+
+    def _wanted(self, select: Sequence[str], differing: set[str]) -> set[str]:
+        words = {word for text in select for word in text.replace(",", " ").split()}
+        return words if words <= differing else self.context.workspace.graph.select(select)
+
+    def _row_key(self, key: str, *entries: Entry | None) -> tuple[str, ...]:
+        """The columns that identify a row: as the code at hand says, else as the entry's."""
+        try:
+            graph = self.context.workspace.graph
+        except Exception:  # noqa: BLE001 - code that can't be loaded must not stop a look at data
+            graph = None
+        if graph is not None and key in graph:
+            return graph[key].row_key
+        return next(
+            (
+                tuple(e.provenance.extra["row_key"])
+                for e in entries
+                if e is not None and "row_key" in e.provenance.extra
+            ),
+            (),
+        )
+
+    def _diff_entry(
+        self, key: str, before: Entry | None, after: Entry | None, *, samples: int, summaries: bool
+    ) -> TableDiff:
+        from anabranch.diff.summary import diff_files, diff_tables
+
+        storage = self.context.storage()
+        kinds = {entry.kind for entry in (before, after) if entry is not None}
+        if kinds != {"table"}:
+            return diff_files(
+                key, *((None if e is None else (e.version, e.provenance.bytes)) for e in (before, after))
+            )
+        sides = [None if entry is None else self.context.handle(entry, storage) for entry in (before, after)]
+        temporary = self.context.folder / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        return diff_tables(
+            key,
+            sides[0],  # type: ignore[arg-type]
+            sides[1],  # type: ignore[arg-type]
+            key_columns=self._row_key(key, after, before),
+            samples=samples,
+            summaries=summaries,
+            temp_directory=temporary,
+        )
+
+    def check(
+        self,
+        select: Sequence[str] = (),
+        *,
+        fresh: bool = False,
+        workers: int | None = None,
+        in_process: bool = False,
+    ) -> CheckReport:
+        """Runs the checks alone, on what the environment or sandbox holds now.
+
+        Args:
+            select: Words that name the assets that are judged; none: all.
+            fresh: Run every check, also where its result on exactly this data is known.
+            workers, in_process: As for `run`.
+        """
+        context = self.context
+        here = context.require()
+        assert here.name is not None
+        branch = context.find_branch(here.name)
+        if branch is None:
+            raise RefError(f"{here.name} was never built", hint="anabranch run builds it")
+        options = RunOptions(tuple(select), workers=workers, in_process=in_process)
+        execution = context.runner().check(
+            branch, options, resources=context.resources_of(branch), fresh=fresh
+        )
+        return CheckReport(
+            context.ref_of(branch.point), tuple(execution.checks[key] for key in sorted(execution.checks))
+        )
+
+    # publishing
+
+    def promote(
+        self,
+        sandbox: str | None = None,
+        *,
+        dry_run: bool = False,
+        yes: bool = False,
+        confirm: Confirm | None = None,
+        workers: int | None = None,
+        in_process: bool = False,
+        listen: Listener = lambda _: None,
+    ) -> PromotionResult:
+        """Publishes a sandbox into its environment, in one commit.
+
+        Args:
+            sandbox: Its name or its git branch's; default: the one of the git branch that is checked out. On an
+                environment's git branch (code first) it must be named.
+            dry_run: Judge and tell; publish nothing, run nothing.
+            yes: Publish into a protected environment without asking.
+            confirm: Asked with the judged candidate before a protected environment is written to; False ends it.
+            workers, in_process, listen: As for `run`, for what a newer base makes necessary.
+
+        Raises:
+            DirtyError: uncommitted edits.
+            BehindError: the code at hand lacks the code of the environment's head; names what to merge.
+            StaleError: code was edited after the sandbox ran it, or ``stale_inputs`` refuses.
+            GateError: the verdict is no.
+            ConflictError: the environment moved again and again while it was judged.
+        """
+        from anabranch.project.promoting import Promoter
+
+        started = time.perf_counter()
+        self.context.refresh()
+        options = RunOptions(workers=workers, in_process=in_process, listen=listen)
+        promoter = Promoter(self.context, self._compare, self._check_held)
+        for attempt in range(_TRIES):
+            try:
+                result = promoter.promote(sandbox, options, dry_run=dry_run, yes=yes, confirm=confirm)
+            except ConflictError as error:
+                # Somebody published meanwhile: everything is judged again on the new head.
+                if error.facts.get("key") is not None or attempt == _TRIES - 1:
+                    raise
+                self.context.refresh()
+                continue
+            self.context._pins.clear()  # noqa: SLF001 - the context is ours
+            result.seconds = time.perf_counter() - started
+            return result
+        raise AssertionError("the loop returns or raises")
+
+    def approve(self, sandbox: str | None = None, *, candidate: str | None = None) -> Approval:
+        """Approves a candidate as it would be published now. The approval holds for exactly that state.
+
+        Args:
+            sandbox: Its name or its git branch's; default: the one of the git branch that is checked out.
+            candidate: The hash that is meant (or its beginning); refused if the candidate is another one by now.
+        """
+        from anabranch.project.promoting import Promoter
+
+        return Promoter(self.context, self._compare, self._check_held).approve(sandbox, candidate)
+
+    def _compare(self, key: str, before: Entry | None, after: Entry | None) -> TableChange:
+        """How a table changed, for the gate: schema, and the rows that would go."""
+        from anabranch.gate import TableChange
+
+        kind = (after or before).kind if (after or before) else "table"  # type: ignore[union-attr]
+        rows = [None if entry is None else entry.provenance.rows for entry in (before, after)]
+        if before is None or after is None or before.version == after.version or kind == "file":
+            state = (
+                "added"
+                if before is None
+                else "removed"
+                if after is None
+                else "same"
+                if before.version == after.version
+                else "changed"
+            )
+            removed = rows[0] if after is None else 0
+            return TableChange(key, kind, state, rows[0], rows[1], removed)  # type: ignore[arg-type]
+        mark = f"{before.version}|{after.version}|{','.join(self._row_key(key, after, before))}"
+        known = self.context.catalog.get_note("compare", mark)
+        if known is None:
+            found = self._diff_entry(key, before, after, samples=0, summaries=False)
+            known = {
+                "removed": found.rows.removed if found.rows else None,
+                "schema_changed": bool(found.schema and found.schema.changed),
+                "schema_compatible": not found.schema or found.schema.compatible,
+                "schema_text": _schema_text(found),
+            }
+            self.context.catalog.put_note("compare", mark, known)
+        return TableChange(
+            key,
+            "table",
+            "changed",
+            rows[0],
+            rows[1],
+            known["removed"],
+            known["schema_changed"],
+            known["schema_compatible"],
+            tuple(known["schema_text"]),
+        )
+
+    def rollback(
+        self,
+        to: str | None = None,
+        *,
+        of: str | None = None,
+        dry_run: bool = False,
+        environment: str | None = None,
+        message: str = "",
+    ) -> tuple[RollbackPlan, Commit | None]:
+        """Restores an earlier state of an environment in one new commit, and holds it until the code differs.
+
+        Args:
+            to: Ref of the state to restore: ``production@3``, a tag, a time. Default: the state before the newest commit.
+            of: Instead: ref of one commit; all that it wrote is undone, and nothing else.
+            dry_run: Plan only.
+            environment: Default: the one of the git branch, or that the sandbox stands on.
+            message: One line for the log.
+
+        Returns:
+            The plan, and the commit; None for a dry run.
+
+        Raises:
+            ConflictError: with ``of``, a later commit has written one of the keys.
+        """
+        from anabranch.promotion import plan_rollback, plan_undo, roll_back
+
+        context = self.context
+        if to is not None and of is not None:
+            raise PromotionError(
+                "to and of exclude each other", hint="`to` restores a whole state, `of` undoes one commit"
+            )
+        name = environment or (
+            parse_ref(to or of or "").name
+            if (to or of) and "@" in (to or of or "")
+            else context.where().environment
+        )
+        if name is None or (name not in context.settings.environments):
+            name = environment or context.where().environment or context.settings.sandboxes.base
+        branch = context.environment(name)
+        if of is not None:
+            point = context.resolve(of)
+            if point.branch_id != branch.id:
+                raise PromotionError(
+                    f"{of} is no commit of {branch.name}", hint=f"anabranch log {branch.name}"
+                )
+            plan = plan_undo(context.catalog, branch, point.number)
+        else:
+            target = context.resolve(to) if to is not None else Point(branch.id, branch.head - 1)
+            if to is None and branch.head < 1:
+                raise PromotionError(
+                    f"{branch.name} has no earlier state", hint=f"anabranch log {branch.name}"
+                )
+            plan = plan_rollback(context.catalog, branch, target)
+        if dry_run:
+            return plan, None
+        commit = roll_back(context.catalog, plan, author=context.author, message=message)
+        context.refresh()
+        return plan, commit
+
+    # history
+
+    def log(self, ref: str | None = None, *, limit: int = 20) -> Log:
+        """Commits, newest first; default: of the environment or sandbox where one is."""
+        context = self.context
+        point = context.resolve(ref) if ref is not None else context.here()
+        branch = context.catalog.branch_by_id(point.branch_id)
+        commits = context.catalog.commits(point.branch_id, before=point.number + 1, limit=limit)
+        tags: dict[int, tuple[str, ...]] = {}
+        for tag in context.catalog.tags():
+            if tag.point.branch_id == branch.id:
+                tags[tag.point.number] = (*tags.get(tag.point.number, ()), tag.name)
+        return Log(branch.name, tuple(commits), tags)
+
+    def show(self, what: str) -> Shown:
+        """One thing in full: a commit (``production@3``), a run's id, or an asset (``delays``, ``delays@production@3``)."""
+        context = self.context
+        name, _, at = what.partition("@")
+        run = self._find_run(what)
+        if run is not None:
+            return Shown("run", f"run {run.id}", run=run)
+        known_ref = True
+        try:
+            point = context.resolve(what)
+        except RefError as error:
+            known_ref = False
+            ref_error = error
+        if known_ref:
+            commit = context.catalog.get_commit(point)
+            return Shown(
+                "commit", commit.ref, commit=commit, changes=tuple(context.catalog.commit_changes(point))
+            )
+        try:
+            place = context.resolve(at) if at else context.here()
+            entry = context.entry(name, place)
+        except RefError as error:
+            raise RefError(
+                f"{what!r} is no commit, no run and no asset here", hint=error.hint or ref_error.hint
+            ) from None
+        readers = tuple(k for k, e in context.catalog.entries(place).items() if name in e.provenance.inputs)
+        return Shown("asset", f"{name} at {context.ref_of(place)}", commit=None, entry=entry, readers=readers)
+
+    def _find_run(self, what: str) -> RunRecord | None:
+        if len(what) < 6 or not what.isalnum():
+            return None
+        try:
+            return self.context.catalog.get_run(what)
+        except RefError:
+            return None
+
+    def tag(self, name: str, ref: str | None = None, *, message: str = "") -> str:
+        """Names a commit; gc keeps what a tag names. Returns the commit's ref.
+
+        Raises:
+            BranchExistsError: the tag exists and names another commit.
+        """
+        point = self.context.resolve(ref) if ref is not None else self.context.here()
+        self.context.catalog.set_tag(name, point, message)
+        return self.context.ref_of(point)
+
+    def untag(self, name: str) -> None:
+        """Removes a tag. Raises RefError."""
+        self.context.catalog.delete_tag(name)
+
+    def tags(self) -> TagList:
+        """The tags."""
+        return TagList(tuple((tag, self.context.ref_of(tag.point)) for tag in self.context.catalog.tags()))
+
+    # reading
+
+    def table(self, key: str, at: str | None = None) -> Table:
+        """A handle on a table at a ref: ``project.table("delays", at="production").to_polars()``.
+
+        Args:
+            key: The asset.
+            at: A ref; default: where one is.
+
+        Raises:
+            RefError: no such ref, or no such table there; with the nearest name.
+        """
+        from anabranch.lake.tables import Table
+
+        handle = self.context.handle(self.context.entry(key, self.context.pinned(at)))
+        if not isinstance(handle, Table):
+            raise RefError(f"{key} is a file", hint=f"project.file({key!r})")
+        return handle
+
+    def file(self, key: str, at: str | None = None) -> StoredFile:
+        """A handle on a file asset at a ref."""
+        from anabranch.lake.file import StoredFile
+
+        handle = self.context.handle(self.context.entry(key, self.context.pinned(at)))
+        if not isinstance(handle, StoredFile):
+            raise RefError(f"{key} is a table", hint=f"project.table({key!r})")
+        return handle
+
+    def tables(self, at: str | None = None) -> dict[str, Entry]:
+        """Everything that a ref sees, by key."""
+        return self.context.catalog.entries(self.context.pinned(at))
+
+    def sql(self, query: str, at: str | None = None) -> duckdb.DuckDBPyRelation:
+        """Queries the tables of a ref with DuckDB. All tables are read at one commit.
+
+        Args:
+            query: One query; tables go by their keys.
+            at: A ref; default: where one is.
+
+        Returns:
+            A relation: ``.pl()``, ``.df()``, ``.arrow()``, ``.show()``.
+        """
+        from anabranch.project.querying import query_tables
+
+        entries = self.tables(at)
+        storage = self.context.storage()
+        handles = {
+            key: self.context.handle(entry, storage)
+            for key, entry in entries.items()
+            if entry.kind == "table"
+        }
+        return query_tables(query, handles, ref=self.context.ref_of(self.context.pinned(at)))
+
+    def iceberg(self, at: str | None = None) -> BranchCatalog:
+        """A pyiceberg catalog on a ref, for every engine that takes one. A sandbox's is writable, below its own prefix."""
+        from anabranch.lake.iceberg import BranchCatalog
+        from anabranch.lake.storage import Scope
+
+        context = self.context
+        point = context.pinned(at)
+        branch = context.catalog.branch_by_id(point.branch_id)
+        writable = branch.kind == "sandbox" and point.number == branch.head and (at is None or "@" not in at)
+        scope = Scope.sandbox(str(branch.properties["storage"])) if writable else Scope.read_only()
+        ref = branch.name if writable else context.ref_of(point)
+        return BranchCatalog(context.catalog, ref, context.storage(scope), author=context.author)
+
+    # upkeep
+
+    def gc(self, *, dry_run: bool = False, grace: str | None = None) -> GcResult:
+        """Frees what no live ref needs: expired sandboxes are closed, old history is retired, unreachable files removed.
+
+        Args:
+            dry_run: Tell what would go; remove nothing.
+            grace: Files younger than this stay whatever is said; default: ``gc.grace`` of anabranch.toml.
+
+        Raises:
+            LeaseError: another gc is under way.
+        """
+        from anabranch.lake.storage import Scope
+        from anabranch.names import parse_duration
+        from anabranch.sandbox.gc import collect, plan_gc
+
+        context = self.context
+        settings = context.settings
+        storage = context.storage(Scope.sweep())
+        span = settings.gc.grace if grace is None else parse_duration(grace)
+        history = settings.history
+        if dry_run:
+            return plan_gc(
+                context.catalog,
+                storage,
+                keep=history.keep,
+                keep_commits=history.keep_commits,
+                grace=span,
+                now=now(),
+            )
+        done = collect(
+            context.catalog, storage, keep=history.keep, keep_commits=history.keep_commits, grace=span
+        )
+        context.refresh()
+        return done
+
+
+def _schema_text(found: TableDiff) -> list[str]:
+    schema = found.schema
+    if schema is None:
+        return []
+    return [
+        *(f"column {field.name} ({field.type}) is added" for field in schema.added),
+        *(f"column {field.name} ({field.type}) is removed" for field in schema.removed),
+        *(f"column {old.name} is retyped from {old.type} to {new.type}" for old, new in schema.retyped),
+        *(f"column {old.name} is renamed to {new.name}" for old, new in schema.renamed),
+    ]

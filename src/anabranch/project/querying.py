@@ -1,0 +1,62 @@
+"""`sql`: any query over the tables of one commit, with DuckDB; only the tables that the query names are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from anabranch.errors import QueryError
+from anabranch.names import did_you_mean, split_key
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def query_tables(query: str, handles: Mapping[str, Any], *, ref: str) -> duckdb.DuckDBPyRelation:
+    """Runs a query over views of the given tables.
+
+    Raises:
+        QueryError: a table that is not there, or a mistake in the query, as DuckDB tells it.
+    """
+    import duckdb
+
+    connection = duckdb.connect()
+    lower = query.lower()
+    for key, handle in handles.items():
+        namespace, name = split_key(key)
+        if name.lower() not in lower:
+            continue
+        if "." in key:
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{namespace}"')
+            handle.create_view(connection, f"{namespace}.{name}")
+        else:
+            handle.create_view(connection, name)
+    try:
+        relation = connection.sql(query)
+    except duckdb.CatalogException as error:
+        word = _missing_table(str(error))
+        raise QueryError(
+            f"{ref}: {_first_line(error)}",
+            hint=did_you_mean(word, handles, f"{ref} has: {', '.join(sorted(handles)) or 'no tables yet'}")
+            if word
+            else None,
+        ) from None
+    except duckdb.Error as error:
+        raise QueryError(
+            f"DuckDB says: {_first_line(error)}", hint="tables go by their keys; the dialect is DuckDB's"
+        ) from None
+    if relation is None:
+        raise QueryError(
+            "the query returns no rows: only reading is possible here",
+            hint="data changes through runs and promotions",
+        )
+    return relation
+
+
+def _missing_table(message: str) -> str | None:
+    words = message.partition("name ")[2].split(" ")
+    return words[0] if words and words[0] else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

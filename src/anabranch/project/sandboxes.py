@@ -1,0 +1,175 @@
+"""The verbs about sandboxes: list, open, sync, close."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from anabranch.catalog.base import Branch
+from anabranch.errors import BehindError, PromotionError, StaleError
+from anabranch.names import parse_duration
+from anabranch.project.context import Context
+from anabranch.project.results import SandboxList
+from anabranch.sandbox.lifecycle import Moved, SandboxInfo, describe, open_sandbox, plan_sync, sync_sandbox
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A sandbox, and whether this call opened it."""
+
+    sandbox: SandboxInfo
+    new: bool
+    behind_reason: str | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **self.sandbox.to_dict(),
+            "new": self.new,
+            "behind_reason": self.behind_reason,
+            "seconds": round(self.seconds, 6),
+        }
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync brought, or would bring."""
+
+    sandbox: str
+    environment: str
+    moved: Moved
+    behind_reason: str | None
+    dry_run: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "sandbox": self.sandbox,
+            "environment": self.environment,
+            **self.moved.to_dict(),
+            "behind_reason": self.behind_reason,
+            "dry_run": self.dry_run,
+        }
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What was closed, or would be."""
+
+    sandbox: SandboxInfo
+    unpublished: tuple[str, ...]
+    dry_run: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**self.sandbox.to_dict(), "unpublished": list(self.unpublished), "dry_run": self.dry_run}
+
+
+class Sandboxes:
+    """``project.sandbox``: list, open, sync and close sandboxes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def list(self) -> SandboxList:
+        """The open sandboxes, oldest first."""
+        context = self._context
+        git_branches = context.repository.branches()
+        environments = {b.id: b for b in context.catalog.branches(kind="environment", include_closed=True)}
+        found = [
+            describe(context.catalog, branch, environments[branch.parent], git_branches=git_branches)
+            for branch in context.catalog.branches(kind="sandbox")
+            if branch.parent in environments
+        ]
+        return SandboxList(tuple(found))
+
+    def open(self, *, expire_after: str | None = None) -> Opened:
+        """Opens the sandbox of the git branch that is checked out, or returns it as it stands.
+
+        Args:
+            expire_after: A duration such as ``"3d"``; default: ``sandboxes.expire_after`` of anabranch.toml.
+
+        Raises:
+            UndeterminedError: HEAD is detached.
+            PromotionError: the git branch is an environment's.
+        """
+        started = time.perf_counter()
+        branch, new, reason = self.ensure(expire_after=expire_after)
+        return Opened(self._describe(branch), new, reason, time.perf_counter() - started)
+
+    def ensure(self, *, expire_after: str | None = None) -> tuple[Branch, bool, str | None]:
+        """The sandbox of the git branch at hand, opened if need be; whether it is new; what newer code it lacks."""
+        context = self._context
+        here = context.require()
+        if here.kind != "sandbox" or here.sandbox is None or here.environment is None:
+            raise PromotionError(
+                f"the git branch {here.git_branch} is the environment {here.environment} and has no sandbox",
+                hint="git switch -c NAME first",
+            )
+        found = context.find_branch(here.sandbox)
+        environment = context.environment(here.environment)
+        if found is not None:
+            return found, False, None
+        base = context.base_for(environment)
+        branch = open_sandbox(
+            context.catalog,
+            here.sandbox,
+            environment=environment,
+            base=base,
+            git_branch=here.git_branch or "",
+            git_commit=here.git_commit,
+            author=context.author,
+            expire_after=context.settings.sandboxes.expire_after
+            if expire_after is None
+            else parse_duration(expire_after),
+            definitions=context.workspace.graph.definitions,
+        )
+        return branch, True, None if base.is_head else context.behind(environment, base).message
+
+    def sync(self, name: str | None = None, *, dry_run: bool = False) -> Synced:
+        """Moves a sandbox to the newest commit of its environment whose code the git branch contains.
+
+        What the sandbox has built stays; `plan` then says what the new base makes necessary.
+
+        Raises:
+            StaleError: there is nothing newer that the code at hand contains; names what to merge.
+        """
+        context = self._context
+        sandbox = context.sandbox(name)
+        assert sandbox.parent is not None
+        assert sandbox.base is not None
+        environment = context.catalog.branch_by_id(sandbox.parent)
+        base = context.base_for(environment)
+        reason: BehindError | None = None if base.is_head else context.behind(environment, base)
+        if base.number <= sandbox.base and reason is not None:
+            raise StaleError(
+                f"there is nothing to sync to: {reason.message}", hint=reason.hint, **reason.facts
+            )
+        number = max(base.number, sandbox.base)
+        if dry_run:
+            moved = plan_sync(context.catalog, sandbox, number)
+        else:
+            moved = sync_sandbox(
+                context.catalog, sandbox, number, author=context.author, git_commit=context.git.commit
+            )
+            context.refresh()
+        return Synced(sandbox.name, environment.name, moved, reason.message if reason else None, dry_run)
+
+    def close(self, name: str | None = None, *, dry_run: bool = False) -> Closed:
+        """Closes a sandbox. What was promoted stays; the rest is freed by the next `gc`."""
+        from anabranch.promotion import pending
+
+        context = self._context
+        sandbox = context.sandbox(name)
+        info = self._describe(sandbox)
+        unpublished = tuple(pending(context.catalog, sandbox))
+        if not dry_run:
+            context.catalog.close_branch(sandbox.id)
+            context.refresh()
+        return Closed(info, unpublished, dry_run)
+
+    def _describe(self, branch: Branch) -> SandboxInfo:
+        assert branch.parent is not None
+        return describe(self._context.catalog, branch, self._context.catalog.branch_by_id(branch.parent))

@@ -1,0 +1,165 @@
+"""`status`: where am I, on which base, what has changed, what is stale."""
+
+from __future__ import annotations
+
+from anabranch.catalog.base import Branch, Point
+from anabranch.errors import AnabranchError, UndeterminedError
+from anabranch.planning.changes import own_reasons
+from anabranch.project.context import Context
+from anabranch.project.results import Status, Where
+from anabranch.promotion import pending, staleness
+from anabranch.running.lease import is_dead
+
+
+def status(context: Context) -> Status:
+    """Reads all that `Status` holds. Writes nothing, not even the environment's branch."""
+    here = context.where()
+    if here.kind == "undetermined":
+        return Status(
+            here,
+            notes=("HEAD is detached: no git branch says which environment or sandbox is meant",),
+            next="git switch BRANCH",
+            running=_running(context),
+        )
+    assert here.environment is not None
+    environment = context.find_branch(here.environment)
+    graph = context.workspace.graph
+    if environment is None:
+        main = context.environment_settings(here.environment).git_branch
+        first = "anabranch run" if here.kind == "environment" else f"git switch {main}, then anabranch run"
+        return Status(here, notes=(f"{here.environment} was never built",), next=first, assets=len(graph))
+    notes: list[str] = []
+    behind_reason = None
+    base_number: int | None = None
+    try:
+        base = context.base_for(environment)
+        base_number = base.number
+        if not base.is_head:
+            behind_reason = context.behind(environment, base).message
+    except UndeterminedError as error:
+        notes.append(f"{error.message}; {error.hint}")
+    branch = context.find_branch(here.name or "") if here.kind == "sandbox" else environment
+    if branch is not None and here.kind == "sandbox":
+        base_number = branch.base
+    stands_on = branch or (Point(environment.id, base_number) if base_number is not None else environment)
+    point = stands_on.point if isinstance(stands_on, Branch) else stands_on
+    view = context.catalog.entries(point)
+    changed = {key: tuple(reasons) for key in graph if (reasons := own_reasons(graph[key], view.get(key)))}
+    own: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    if here.kind == "sandbox":
+        if branch is None:
+            notes += _renamed(context, here)
+        else:
+            mine = pending(context.catalog, branch)
+            own = tuple(mine)
+            moved = [
+                c.key
+                for c in context.catalog.changes(Point(environment.id, branch.base or 0), environment.point)
+            ]
+            written, read = staleness(moved, mine)
+            stale = (*written, *read)
+            notes += _rewritten(context, branch)
+    gone = [key for key, entry in view.items() if key not in graph and entry.provenance.fingerprint]
+    if gone:
+        notes.append(
+            f"no asset makes {', '.join(gone)} any more; anabranch run --prune removes {'it' if len(gone) == 1 else 'them'}"
+        )
+    held = environment.properties.get("held")
+    held_text = f"{', '.join(held.get('undone', []))} was rolled back by {held.get('by')}" if held else None
+    return Status(
+        here,
+        head=context.ref_of(branch.point) if branch is not None else None,
+        base=f"{environment.name}@{base_number}" if base_number is not None else None,
+        behind=environment.head - base_number if base_number is not None else 0,
+        behind_reason=behind_reason,
+        stale=stale,
+        changed=changed,
+        own=own,
+        held=held_text,
+        running=_running(context),
+        notes=tuple(notes),
+        next=_next(
+            context,
+            here,
+            changed=bool(changed),
+            own=bool(own),
+            stale=bool(stale),
+            behind=behind_reason,
+            held=held is not None,
+        ),
+        assets=len(graph),
+        tables=len(view),
+    )
+
+
+def _next(
+    context: Context, here: Where, *, changed: bool, own: bool, stale: bool, behind: str | None, held: bool
+) -> str | None:
+    if here.in_progress:
+        return f"git {here.in_progress} --continue (or --abort)"
+    if here.kind == "environment":
+        if behind:
+            return "git merge what production was made by, then anabranch run"
+        if held:
+            return "revert or mend the code, then anabranch run"
+        return "anabranch run" if changed else None
+    if changed:
+        return "anabranch plan, then anabranch run"
+    if stale and not behind:
+        return "anabranch sandbox sync, then anabranch run"
+    if behind and own:
+        main = context.environment_settings(here.environment or "").git_branch
+        return f"git merge {main}, then anabranch sandbox sync"
+    if own:
+        return (
+            "git commit, then anabranch promote" if here.dirty else "anabranch diff, then anabranch promote"
+        )
+    return "edit an asset, then anabranch plan"
+
+
+def _running(context: Context) -> tuple[str, ...]:
+    leases = context.catalog.leases()
+    return tuple(
+        f"{lease.holder}, since {lease.acquired_at:%H:%M:%S} UTC" for lease in leases if not is_dead(lease)
+    )
+
+
+def _renamed(context: Context, here: Where) -> list[str]:
+    """A git branch without a sandbox that used to have another name: its old sandbox is still there."""
+    notes = []
+    try:
+        former = context.repository.renamed_from(here.git_branch or "")
+    except (AnabranchError, AttributeError):
+        former = []
+    for old in former:
+        found = context.find_branch(context.sandbox_name(old))
+        if found is not None:
+            notes.append(
+                f"this git branch was called {old}; its sandbox {found.name} is still open, "
+                "and what it has computed is taken over without running (then: anabranch sandbox close "
+                + found.name
+                + ")"
+            )
+    return notes
+
+
+def _rewritten(context: Context, branch: Branch) -> list[str]:
+    """Whether the git branch still descends from the commit that the sandbox was last run with."""
+    last = branch.properties.get("git_commit")
+    head = context.git.commit
+    if not isinstance(last, str) or head is None or last == head:
+        return []
+    repository = context.repository
+    try:
+        if not repository.exists(last):
+            return [
+                f"the git commit {last[:12]} that this sandbox was last run with is gone from this clone (a force-push?); its tables are still here"
+            ]
+        if not repository.is_ancestor(last, head):
+            return [
+                "the git branch was rebased or reset since this sandbox was last run; nothing is lost, and what still fits is reused"
+            ]
+    except UndeterminedError as error:
+        return [error.message]
+    return []

@@ -1,0 +1,101 @@
+"""Holding a lease while one works: renewed by a thread, given up at the end, taken over from a holder that is dead.
+
+A holder that was killed leaves its lease to expire. On the machine where it ran one need not wait: a process that no
+longer exists holds nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from anabranch.catalog.base import Catalog, Lease
+from anabranch.errors import CatalogError, LeaseError
+
+TTL = timedelta(seconds=60)
+
+
+@contextlib.contextmanager
+def hold(
+    catalog: Catalog, name: str, what: str, info: Mapping[str, Any] | None = None, *, ttl: timedelta = TTL
+) -> Iterator[Lease]:
+    """Holds a lease for the time of a ``with`` block.
+
+    Args:
+        catalog: Where leases are kept.
+        name: What is leased: ``run:production``.
+        what: What the holder does, for the sentence that others see: ``run 3k2…``.
+        info: Plain values beside it.
+        ttl: Time after which a lease that is not renewed ends by itself.
+
+    Raises:
+        LeaseError: somebody who is alive, or on another machine, holds it.
+    """
+    lease = _acquire(catalog, name, what, dict(info or {}), ttl)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(ttl.total_seconds() / 4):
+            # A lease that was lost is told by the next commit, which demands it.
+            with contextlib.suppress(CatalogError):
+                catalog.renew(lease.token, ttl=ttl)
+
+    thread = threading.Thread(target=beat, daemon=True, name=f"anabranch-lease-{name}")
+    thread.start()
+    try:
+        yield lease
+    finally:
+        stop.set()
+        thread.join()
+        catalog.release(lease.token)
+
+
+def _acquire(catalog: Catalog, name: str, what: str, info: dict[str, Any], ttl: timedelta) -> Lease:
+    holder = f"{what} of {_user()} on {socket.gethostname()}, process {os.getpid()}"
+    info |= {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    try:
+        return catalog.acquire(name, holder=holder, ttl=ttl, info=info)
+    except LeaseError:
+        present = next((lease for lease in catalog.leases() if lease.name == name), None)
+        if present is None or not is_dead(present):
+            raise
+        catalog.release(present.token)
+        return catalog.acquire(name, holder=holder, ttl=ttl, info=info)
+
+
+def is_dead(lease: Lease) -> bool:
+    """Whether the holder certainly no longer lives: it ran on this machine, and its process is gone."""
+    if lease.info.get("host") != socket.gethostname():
+        return False
+    pid = lease.info.get("pid")
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _started(pid) != lease.info.get("started")
+
+
+def _started(pid: int) -> str:
+    """When a process started, as the system counts it: tells a process from a later one with the same number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "somebody"
