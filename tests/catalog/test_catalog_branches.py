@@ -63,7 +63,11 @@ def test_branches_stand_on_branches_to_any_depth(catalog: Catalog) -> None:
     production(catalog, a=0, b=0, c=0)
     for level in range(1, 6):
         sandbox(catalog, f"s{level}", "production" if level == 1 else f"s{level - 1}")
-        put(catalog, catalog.branch(f"s{level}"), **{"a": level, "bcde"[level % 4]: None if level == 2 else level})
+        put(
+            catalog,
+            catalog.branch(f"s{level}"),
+            **{"a": level, "bcde"[level % 4]: None if level == 2 else level},
+        )
     assert seen(catalog, "s5") == {"a": "5", "b": "4", "c": "5", "e": "3"}
     assert seen(catalog, "s3") == {"a": "3", "b": "0", "c": "1", "e": "3"}
     assert seen(catalog, "production") == {"a": "0", "b": "0", "c": "0"}
@@ -118,9 +122,16 @@ def test_branches_are_listed_by_id_and_kind(catalog: Catalog) -> None:
     sandbox(catalog, "open")
     catalog.close_branch(closed.id)
     assert [branch.name for branch in catalog.branches()] == ["production", "open"]
-    assert [branch.name for branch in catalog.branches(include_closed=True)] == ["production", "closed", "open"]
+    assert [branch.name for branch in catalog.branches(include_closed=True)] == [
+        "production",
+        "closed",
+        "open",
+    ]
     assert [branch.name for branch in catalog.branches(kind="sandbox")] == ["open"]
-    assert [branch.name for branch in catalog.branches(kind="sandbox", include_closed=True)] == ["closed", "open"]
+    assert [branch.name for branch in catalog.branches(kind="sandbox", include_closed=True)] == [
+        "closed",
+        "open",
+    ]
 
 
 def test_an_unknown_branch_is_an_error_with_the_nearest_name(catalog: Catalog) -> None:
@@ -199,7 +210,9 @@ def test_a_ref_means_the_head_a_number_a_time_or_a_tag(catalog: Catalog, clock: 
     for number, time in enumerate(times):
         assert catalog.resolve(Ref("production", time=time)) == Point(root.id, number)
         assert catalog.resolve(Ref("production", time=time + timedelta(minutes=9))) == Point(root.id, number)
-        assert catalog.resolve(f"production@{time.replace(tzinfo=None).isoformat()}") == Point(root.id, number)
+        assert catalog.resolve(f"production@{time.replace(tzinfo=None).isoformat()}") == Point(
+            root.id, number
+        )
 
 
 def test_a_time_means_the_newest_of_several_commits_at_it(catalog: Catalog) -> None:

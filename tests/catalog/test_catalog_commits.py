@@ -37,7 +37,16 @@ def test_a_commit_changes_keys_all_at_once_and_is_told_whole(catalog: Catalog, c
         clock.time,
         3,
     )
-    for name in ("kind", "message", "author", "git_commit", "definitions", "run", "properties", "idempotency_key"):
+    for name in (
+        "kind",
+        "message",
+        "author",
+        "git_commit",
+        "definitions",
+        "run",
+        "properties",
+        "idempotency_key",
+    ):
         assert getattr(commit, name) == getattr(request, name)
     assert seen(catalog, "production") == {"a": "2", "c": "1"}
     assert seen(catalog, "production@1") == {"a": "1", "b": "1"}
@@ -153,7 +162,9 @@ def test_an_expectation_that_fails_is_a_conflict_that_names_it(
     put(catalog, root, gone=None)
     before = catalog.branch("production"), catalog.statistics()
     with pytest.raises(ConflictError) as caught:
-        catalog.commit(CommitRequest(root.id, changes=entries(z=1), branch_properties={"x": 1}, **expectation))
+        catalog.commit(
+            CommitRequest(root.id, changes=entries(z=1), branch_properties={"x": 1}, **expectation)
+        )
     assert caught.value.facts == facts
     assert (catalog.branch("production"), catalog.statistics()) == before
     assert "z" not in seen(catalog, "production")
@@ -198,7 +209,9 @@ def test_a_commit_under_a_known_key_is_returned_and_nothing_is_done(catalog: Cat
 def test_a_known_key_goes_before_every_other_check(catalog: Catalog) -> None:
     production(catalog, a=1)
     branch = sandbox(catalog)
-    first = catalog.commit(CommitRequest(branch.id, changes=entries(a=2), idempotency_key="once", close=[branch.id]))
+    first = catalog.commit(
+        CommitRequest(branch.id, changes=entries(a=2), idempotency_key="once", close=[branch.id])
+    )
     again = CommitRequest(branch.id, lease="lost", expect_head=77, expect={"a": "no"}, idempotency_key="once")
     assert catalog.commit(again) == first
 
@@ -214,7 +227,9 @@ def test_a_key_is_known_to_its_own_branch_only(catalog: Catalog) -> None:
 def test_a_commit_that_was_refused_leaves_its_key_unknown(catalog: Catalog) -> None:
     root = production(catalog, a=1)
     with pytest.raises(ConflictError):
-        catalog.commit(CommitRequest(root.id, changes=entries(a=2), expect={"a": None}, idempotency_key="once"))
+        catalog.commit(
+            CommitRequest(root.id, changes=entries(a=2), expect={"a": None}, idempotency_key="once")
+        )
     assert catalog.commit(CommitRequest(root.id, changes=entries(a=2), idempotency_key="once")).number == 2
 
 

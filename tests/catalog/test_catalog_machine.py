@@ -44,7 +44,9 @@ class Histories(RuleBasedStateMachine):
 
     def together(self, call: Callable[[Catalog], object]) -> object:
         """The call on every back end; what it returns or refuses must be the same."""
-        told = {name: outcome(lambda catalog=catalog: call(catalog)) for name, catalog in self.catalogs.items()}
+        told = {
+            name: outcome(lambda catalog=catalog: call(catalog)) for name, catalog in self.catalogs.items()
+        }
         for name, other in told.items():
             assert other == told["memory"], name
         return told["memory"]
@@ -71,7 +73,9 @@ class Histories(RuleBasedStateMachine):
     def open_branch(self, place: int, back: int, name: str, kind: str, root: bool) -> None:
         below = self.any_branch(place)
         parent = None if root else Point(below.id, below.head - back)
-        self.together(lambda catalog: catalog.open_branch(name, kind=kind, parent=parent, properties={"n": place}))
+        self.together(
+            lambda catalog: catalog.open_branch(name, kind=kind, parent=parent, properties={"n": place})
+        )
 
     @rule(
         place=PLACE,

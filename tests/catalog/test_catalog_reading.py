@@ -14,7 +14,7 @@ from anabranch.errors import RefError
 
 def test_entries_come_in_sorted_order_or_only_those_asked_for(catalog: Catalog) -> None:
     root = production(catalog, b=1, a=1)
-    put(catalog, root, **{"c": 1, "B": 1})
+    put(catalog, root, c=1, B=1)
     point = catalog.resolve("production")
     assert list(catalog.entries(point)) == ["B", "a", "b", "c"]
     assert list(catalog.entries(point, ["c", "nothing", "a", "c"])) == ["a", "c"]
@@ -77,7 +77,10 @@ def test_changes_tell_both_sides_of_each_key(catalog: Catalog) -> None:
 def test_a_key_written_with_the_same_location_and_version_has_not_changed(catalog: Catalog) -> None:
     root = production(catalog, a=1, b=1)
     catalog.commit(
-        CommitRequest(root.id, changes={"a": entry("a", 1, fingerprint="other"), "b": entry("b", 1, location="elsewhere")})
+        CommitRequest(
+            root.id,
+            changes={"a": entry("a", 1, fingerprint="other"), "b": entry("b", 1, location="elsewhere")},
+        )
     )
     assert [change.key for change in catalog.commit_changes(catalog.resolve("production"))] == ["b"]
 
@@ -188,7 +191,9 @@ _steps = st.lists(
 
 @settings(max_examples=30)
 @given(_steps)
-def test_changes_are_what_comparing_all_entries_finds(tmp_path_factory: pytest.TempPathFactory, steps: list) -> None:
+def test_changes_are_what_comparing_all_entries_finds(
+    tmp_path_factory: pytest.TempPathFactory, steps: list
+) -> None:
     from catalog_world import BACK_ENDS, Clock
 
     for name in sorted(BACK_ENDS):

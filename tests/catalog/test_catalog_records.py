@@ -61,7 +61,9 @@ def test_a_tag_outlives_the_closing_of_its_branch(catalog: Catalog) -> None:
 
 
 def test_a_lease_is_held_by_one(catalog: Catalog, clock: Clock) -> None:
-    lease = catalog.acquire("run:production", holder="run 1 of Ann", ttl=MINUTE, info={"run": "1", "prefixes": ["a"]})
+    lease = catalog.acquire(
+        "run:production", holder="run 1 of Ann", ttl=MINUTE, info={"run": "1", "prefixes": ["a"]}
+    )
     assert (lease.name, lease.holder, lease.acquired_at) == ("run:production", "run 1 of Ann", clock.time)
     assert lease.expires_at == clock.time + MINUTE
     assert catalog.leases() == [lease]
@@ -77,7 +79,9 @@ def test_a_lease_is_held_by_one(catalog: Catalog, clock: Clock) -> None:
     assert [item.name for item in catalog.leases()] == ["gc", "run:production"]
 
 
-def test_a_lease_that_is_over_can_be_taken_by_another_who_then_alone_holds_it(catalog: Catalog, clock: Clock) -> None:
+def test_a_lease_that_is_over_can_be_taken_by_another_who_then_alone_holds_it(
+    catalog: Catalog, clock: Clock
+) -> None:
     first = catalog.acquire("run", holder="first", ttl=MINUTE)
     clock.time += MINUTE
     assert catalog.leases() == []
@@ -88,12 +92,18 @@ def test_a_lease_that_is_over_can_be_taken_by_another_who_then_alone_holds_it(ca
     assert catalog.leases() == [second]
 
 
-def test_a_lease_can_be_renewed_even_when_it_is_over_if_nobody_took_it(catalog: Catalog, clock: Clock) -> None:
+def test_a_lease_can_be_renewed_even_when_it_is_over_if_nobody_took_it(
+    catalog: Catalog, clock: Clock
+) -> None:
     lease = catalog.acquire("run", holder="first", ttl=MINUTE, info={"run": "1"})
     clock.move(minutes=5)
     renewed = catalog.renew(lease.token, ttl=2 * MINUTE)
     assert renewed.expires_at == clock.time + 2 * MINUTE
-    assert (renewed.acquired_at, renewed.token, renewed.info) == (lease.acquired_at, lease.token, {"run": "1"})
+    assert (renewed.acquired_at, renewed.token, renewed.info) == (
+        lease.acquired_at,
+        lease.token,
+        {"run": "1"},
+    )
     assert catalog.leases() == [renewed]
 
 
@@ -110,7 +120,9 @@ def test_a_released_lease_is_free_and_can_not_be_renewed(catalog: Catalog) -> No
 
 
 def test_a_run_is_stored_replaced_and_found_by_a_beginning_of_its_id(catalog: Catalog, clock: Clock) -> None:
-    run = RunRecord("3k2a", 1, 2, "running", clock.time, git_commit="c0", definitions="d", properties={"steps": 3})
+    run = RunRecord(
+        "3k2a", 1, 2, "running", clock.time, git_commit="c0", definitions="d", properties={"steps": 3}
+    )
     catalog.put_run(run)
     assert catalog.get_run("3k2a") == run
     done = RunRecord("3k2a", 1, 2, "succeeded", clock.time, clock.move(seconds=9), properties={"done": True})

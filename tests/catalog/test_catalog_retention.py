@@ -26,7 +26,9 @@ def retire(catalog: Catalog, clock: Clock, keep: dict[int, int]) -> list[str]:
     return names(condemned)
 
 
-def test_with_everything_kept_everything_is_reachable_and_nothing_is_condemned(catalog: Catalog, clock: Clock) -> None:
+def test_with_everything_kept_everything_is_reachable_and_nothing_is_condemned(
+    catalog: Catalog, clock: Clock
+) -> None:
     root = production(catalog, a=1, b=1)
     put(catalog, root, a=2)
     branch = sandbox(catalog)
@@ -36,7 +38,9 @@ def test_with_everything_kept_everything_is_reachable_and_nothing_is_condemned(c
     assert catalog.condemned(clock.time + SECOND) == set()
 
 
-def test_the_oldest_retained_commit_stays_whole_and_older_ones_are_gone(catalog: Catalog, clock: Clock) -> None:
+def test_the_oldest_retained_commit_stays_whole_and_older_ones_are_gone(
+    catalog: Catalog, clock: Clock
+) -> None:
     root = production(catalog, a=1, b=1, c=1)
     put(catalog, root, a=2)
     put(catalog, root, a=3, c=None)
@@ -115,7 +119,9 @@ def test_an_open_sandbox_keeps_the_old_commit_it_stands_on(catalog: Catalog, clo
         catalog.entries(Point(root.id, 2))
 
 
-def test_a_sync_lets_the_old_base_go_once_no_retained_commit_stands_on_it(catalog: Catalog, clock: Clock) -> None:
+def test_a_sync_lets_the_old_base_go_once_no_retained_commit_stands_on_it(
+    catalog: Catalog, clock: Clock
+) -> None:
     root = production(catalog, a=1)
     branch = sandbox(catalog)
     put(catalog, root, a=2)
@@ -142,7 +148,9 @@ def test_a_closed_branch_that_is_kept_keeps_its_base_too(catalog: Catalog, clock
         catalog.entries(Point(branch.id, 2))
 
 
-def test_a_tag_on_a_branch_that_is_not_kept_keeps_the_whole_line_below_it(catalog: Catalog, clock: Clock) -> None:
+def test_a_tag_on_a_branch_that_is_not_kept_keeps_the_whole_line_below_it(
+    catalog: Catalog, clock: Clock
+) -> None:
     root = production(catalog, a=1)
     outer = sandbox(catalog, "outer")
     put(catalog, outer, b=1)
@@ -196,7 +204,9 @@ def test_a_condemned_location_is_refused_until_it_is_forgotten(catalog: Catalog,
     put(catalog, root, a=2)
     catalog.retire({root.id: 2})
     with pytest.raises(ConflictError, match="condemned") as caught:
-        catalog.commit(CommitRequest(root.id, changes={**entries(b=1), "z": entry("z", 1, location="lake/a/1.json")}))
+        catalog.commit(
+            CommitRequest(root.id, changes={**entries(b=1), "z": entry("z", 1, location="lake/a/1.json")})
+        )
     assert caught.value.facts == {"key": "z", "expected": "lake/a/1.json", "found": None}
     assert seen(catalog, "production") == {"a": "2"}
     catalog.forget(["lake/a/1.json", "never heard of"])
@@ -261,7 +271,7 @@ def test_a_retired_base_is_refused(catalog: Catalog) -> None:
     put(catalog, root, a=2)
     branch = sandbox(catalog)
     catalog.retire({root.id: 2, branch.id: 0})
-    with pytest.raises(RefError, match="production@1 .*gc retired it"):
+    with pytest.raises(RefError, match=r"production@1 .*gc retired it"):
         catalog.commit(CommitRequest(branch.id, base=1))
 
 
@@ -270,7 +280,7 @@ def test_a_time_whose_commit_is_retired_is_refused(catalog: Catalog, clock: Cloc
     clock.move(hours=1)
     put(catalog, root, a=2)
     catalog.retire({root.id: 2})
-    with pytest.raises(RefError, match="production@1 .*gc retired it"):
+    with pytest.raises(RefError, match=r"production@1 .*gc retired it"):
         catalog.resolve("production@2026-11-20T09:30Z")
 
 
