@@ -54,7 +54,7 @@ class _Dictionary(Base):
             self.child.bind(plain(array.dictionary_decode()))
             return
         self.bind_validity(array.indices)
-        self.codes = view(array.indices, array.type.index_type.to_pandas_dtype())
+        self.codes = view(array.indices, _dtype(array.type.index_type))
         if not self._knows(values):
             self._learn(values)
 
@@ -247,7 +247,7 @@ def make_node(scratch: Scratch, seed: int, path: str, kind: Any) -> Any:
     if types.is_boolean(kind):
         return Booleans(scratch, seed, path)
     if types.is_floating(kind):
-        return Floats(scratch, seed, path, kind.to_pandas_dtype())
+        return Floats(scratch, seed, path, _dtype(kind))
     if types.is_decimal(kind):
         width = 16 if kind.precision <= MAX_DECIMAL128 else 32
         return Wide(scratch, seed, path, width, kind.bit_width // 8)
@@ -257,7 +257,7 @@ def make_node(scratch: Scratch, seed: int, path: str, kind: Any) -> Any:
         words = kind.byte_width % 8 == 0 and 0 < kind.byte_width <= 64
         return (Wide if words else Bytes)(scratch, seed, path, kind.byte_width)
     if types.is_integer(kind):
-        return Numbers(scratch, seed, path, _signed_64(kind.to_pandas_dtype()), None)
+        return Numbers(scratch, seed, path, _dtype(kind), None)
     if types.is_date(kind):
         day = types.is_date32(kind)
         return Numbers(scratch, seed, path, np.int32 if day else np.int64, None if day else (_DAY, True))
@@ -269,9 +269,12 @@ def make_node(scratch: Scratch, seed: int, path: str, kind: Any) -> Any:
     return Bytes(scratch, seed, path)
 
 
-def _signed_64(dtype: Any) -> Any:
-    """Unsigned 64 bits are read as signed ones: the bits are what is hashed."""
-    return np.int64 if np.dtype(dtype) == np.uint64 else dtype
+def _dtype(kind: Any) -> np.dtype[Any]:
+    """numpy's type for an Arrow number; unsigned 64 bits are read as signed ones, for the bits are what is hashed."""
+    if types.is_floating(kind):
+        return np.dtype(f"float{kind.bit_width}")
+    unsigned = types.is_unsigned_integer(kind) and kind.bit_width < 64
+    return np.dtype(f"{'u' if unsigned else ''}int{kind.bit_width}")
 
 
 def _is_view(kind: Any) -> bool:
