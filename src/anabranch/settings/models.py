@@ -1,0 +1,383 @@
+"""What anabranch.toml may say, and what holds where it says nothing.
+
+Each field's description is its documentation; each default is written as it would stand in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from anabranch.errors import SettingsError
+from anabranch.names import did_you_mean, is_branch_name
+from anabranch.settings.fields import (
+    Duration,
+    DurationOrNever,
+    GitBranch,
+    References,
+    Rows,
+    check_references,
+    mistake,
+    resolve_references,
+)
+from anabranch.settings.lines import KeyPath, dotted, line_of
+
+_DEFINITIONS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/\s]*(?=@)|([?&]password=)[^&\s]*", re.IGNORECASE)
+_CATALOGS = ("sqlite", "postgresql", "postgres", "memory")
+
+
+def _field(default: Any, description: str, **rest: Any) -> Any:
+    return Field(default, description=description, validate_default=True, **rest)
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Project(_Table):
+    """What the project is called and where its code is."""
+
+    name: str = Field(description="The project's name, in reports and pages.")
+    definitions: str = Field(description='Where its definitions are: `"package.module:attribute"`.')
+    source: tuple[str, ...] = _field(
+        (),
+        "Folders, relative to this file, that the project's code is imported from; by default `src`, if there is one,"
+        " and the folder of this file.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not _PROJECT.fullmatch(value):
+            raise mistake(f"{value!r} can't be a project's name", "use letters, digits, blanks and _ . -")
+        return value
+
+    @field_validator("definitions")
+    @classmethod
+    def _check_definitions(cls, value: str) -> str:
+        if not _DEFINITIONS.fullmatch(value):
+            raise mistake(
+                f"{value!r} does not say where the definitions are",
+                'write it like "flights.definitions:defs"',
+            )
+        return value
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _check_source(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise mistake("must be a list of folders", f'write source = ["{value}"]')
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Warehouse(_Table):
+    """Where tables and the catalog live. Values may hold `${VARIABLE}`, which is read from the environment when needed."""
+
+    uri: References = _field(
+        ".anabranch/warehouse",
+        "Where the tables' files go: a folder, relative to the project in the repository's main worktree, or a URI such"
+        " as `s3://bucket/prefix`.",
+    )
+    catalog: References = _field(
+        "sqlite:///.anabranch/catalog.db",
+        "The catalog's database: `sqlite:///path` (relative as above) or `postgresql://…`.",
+    )
+    properties: dict[str, SecretStr] = _field(
+        {}, "Settings of the object store, such as `s3.endpoint`; kept out of everything that is printed."
+    )
+
+    @field_validator("uri", "catalog")
+    @classmethod
+    def _check_place(cls, value: str) -> str:
+        if not value.strip():
+            raise mistake("must not be empty")
+        path = value.removeprefix("sqlite:///")
+        if path == "~" or path.startswith("~/"):
+            raise mistake(
+                f"{value!r} starts with the home folder's sign", "write the whole path, or ${HOME}/…"
+            )
+        return value
+
+    @field_validator("catalog")
+    @classmethod
+    def _check_catalog(cls, value: str) -> str:
+        scheme = _SCHEME.match(value)
+        if value.startswith("${") or (scheme and scheme[1] in _CATALOGS):
+            if value.startswith("sqlite:") and len(value) <= len("sqlite:///"):
+                raise mistake(f"{value!r} names no file", 'write it like "sqlite:///.anabranch/catalog.db"')
+            return value
+        raise mistake(
+            f"{hide_password(value)!r} is no catalog",
+            "write sqlite:///path or postgresql://user@host/database",
+        )
+
+    @field_validator("properties")
+    @classmethod
+    def _check_properties(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for secret in value.values():
+            check_references(secret.get_secret_value())
+        return value
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return [
+            ("uri", hide_password(self.uri)),
+            ("catalog", hide_password(self.catalog)),
+            ("properties", self.properties),
+        ]
+
+
+class Rules(_Table):
+    """What a promotion into an environment has to satisfy."""
+
+    checks: Literal["pass", "warn", "ignore"] = _field(
+        "pass", "Whether the data's checks must pass, are only shown, or are left out."
+    )
+    schema_: Literal["compatible", "same", "any"] = _field(
+        "compatible",
+        "How far a table's columns may change: only so that readers go on working, not at all, or freely.",
+        alias="schema",
+    )
+    rows_removed: Rows = _field(
+        "10%",
+        'How many of a table\'s rows may disappear: a share such as `"10%"`, a number of rows, or `"any"`.',
+    )
+    approvals: int = _field(0, "How many people must have approved exactly what is promoted.", ge=0, le=100)
+    resources: Literal["same", "any"] = _field(
+        "same",
+        "Whether what a sandbox computed with other resources than the environment's may be published.",
+    )
+    stale_inputs: Literal["rerun", "accept", "refuse"] = _field(
+        "rerun",
+        "What to do where the environment has since moved on only in tables that the sandbox has read: run again what"
+        " reads them, promote all the same, or refuse.",
+    )
+
+    @property
+    def schema(self) -> Literal["compatible", "same", "any"]:  # type: ignore[override] # pydantic's own method of that name is long deprecated
+        """The rule for columns."""
+        return self.schema_
+
+
+class Environment(_Table):
+    """A long-lived target such as production: its git branch, resources and rules."""
+
+    git_branch: GitBranch | None = _field(
+        None, "The git branch whose code runs here; without one, it is only run and promoted into by name."
+    )
+    protected: bool = _field(
+        False,
+        "Whether it changes by runs of its own git branch and by promotions alone. True where `git_branch` is set.",
+    )
+    resources: str | None = _field(
+        None,
+        "The set of resources that its steps receive; by default the set of the environment's own name.",
+        min_length=1,
+    )
+    promote: Rules = _field({}, "The rules of promotion into it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _protect(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "protected" not in data and data.get("git_branch") is not None:
+            return {**data, "protected": True}
+        return data
+
+
+class Sandboxes(_Table):
+    """How the sandboxes of git branches are made."""
+
+    base: str = _field("production", "The environment that a sandbox is opened on.")
+    expire_after: DurationOrNever = _field(
+        "14d", 'After how long without use a sandbox may be closed by gc; `"never"` to keep it.'
+    )
+    resources: str = _field("sandbox", "The set of resources that a sandbox's steps receive.", min_length=1)
+
+
+class Run(_Table):
+    """How a plan is carried out."""
+
+    workers: int | None = _field(
+        None, "How many steps run at a time; by default as many as there are processors.", ge=1
+    )
+    timeout: DurationOrNever = _field("never", 'How long a step may take; `"never"` for any time.')
+    retries: int = _field(0, "How often a step that failed is tried again.", ge=0, le=100)
+    in_process: bool = _field(
+        False,
+        "Whether steps run in the process that started them, one after the other, which suits a debugger.",
+    )
+
+
+class History(_Table):
+    """How much of the past gc leaves readable. What either rule keeps is kept."""
+
+    keep: DurationOrNever = _field(
+        "30d", 'For how long an earlier state stays readable; `"never"` to drop none.'
+    )
+    keep_commits: int = _field(
+        10, "How many of an environment's newest commits stay readable, however old.", ge=1
+    )
+
+
+class Gc(_Table):
+    """How careful garbage collection is."""
+
+    grace: Duration = _field(
+        "24h", "How long a file that nothing needs is left alone, so that no writer loses its work."
+    )
+
+
+class Settings(_Table):
+    """The whole of anabranch.toml."""
+
+    project: Project = Field(description="What the project is called and where its code is.")
+    warehouse: Warehouse = _field({}, "Where tables and the catalog live.")
+    environments: dict[str, Environment] = Field(
+        description="The environments by name, each a table of its own."
+    )
+    sandboxes: Sandboxes = _field({}, "How the sandboxes of git branches are made.")
+    run: Run = _field({}, "How a plan is carried out.")
+    history: History = _field({}, "How much of the past stays readable.")
+    gc: Gc = _field({}, "How careful garbage collection is.")
+
+    _path: Path | None = PrivateAttr(default=None)
+    _lines: dict[KeyPath, int] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        found: list[tuple[KeyPath, str, str | None]] = []
+
+        def refuse(path: KeyPath, sentence: str, hint: str | None) -> None:
+            found.append((path, sentence, hint))
+
+        if not self.environments:
+            hint = 'add [environments.production] with git_branch = "main"'
+            refuse(("environments",), "there is no environment", hint)
+        owner: dict[str, str] = {}
+        for name, environment in self.environments.items():
+            if not is_branch_name(name):
+                hint = "use lower-case letters, digits and _ . - (at most 64)"
+                refuse(("environments", name), f"{name!r} can't be an environment's name", hint)
+            branch = environment.git_branch
+            if branch is not None and owner.setdefault(branch, name) != name:
+                sentence = f"the git branch {branch!r} belongs to {owner[branch]!r} already"
+                refuse(("environments", name, "git_branch"), sentence, "give each environment its own branch")
+        base = self.sandboxes.base
+        if self.environments and base not in self.environments:
+            sentence = f"there is no environment {base!r} to open sandboxes on"
+            choices = f"set base in [sandboxes] to one of: {', '.join(self.environments)}"
+            refuse(("sandboxes", "base"), sentence, did_you_mean(base, self.environments, choices))
+        if found:
+            raise PydanticCustomError("anabranch_together", "{found}", {"found": found})
+        return self
+
+    @property
+    def path(self) -> Path | None:
+        """The file they were read from, or None."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder in this worktree: that of the file.
+
+        Raises:
+            SettingsError: they were not read from a file.
+        """
+        if self._path is None:
+            raise SettingsError("these settings were not read from a file", hint="use load_settings(path)")
+        return self._path.parent
+
+    def place(self, *key: str | int) -> str:
+        """Where a key stands, for an error's place: ``anabranch.toml:14 environments.production.git_branch``."""
+        if self._path is None:
+            return dotted(key)
+        return f"{self._path.name}:{line_of(self._lines, key)} {dotted(key)}".rstrip()
+
+    def source_folders(self) -> list[Path]:
+        """The folders to import the project's code from, absolute. Raises SettingsError as `folder` does."""
+        if self.project.source:
+            return [Path(os.path.normpath(self.folder / name)) for name in self.project.source]
+        src = self.folder / "src"
+        return [src, self.folder] if src.is_dir() else [self.folder]
+
+    def environment_of_git_branch(self, branch: str) -> str | None:
+        """The environment that a git branch owns, or None: then the branch has a sandbox."""
+        return next((name for name, its in self.environments.items() if its.git_branch == branch), None)
+
+    def resources_of(self, environment: str | None) -> str:
+        """The set of resources of an environment, or of sandboxes for None.
+
+        Raises:
+            SettingsError: there is no such environment.
+        """
+        if environment is None:
+            return self.sandboxes.resources
+        return self.environment(environment).resources or environment
+
+    def environment(self, name: str) -> Environment:
+        """An environment by name.
+
+        Raises:
+            SettingsError: there is none of that name.
+        """
+        if name not in self.environments:
+            raise SettingsError(
+                f"there is no environment {name!r}",
+                hint=did_you_mean(name, self.environments, f"there are: {', '.join(self.environments)}"),
+                place=self.place("environments"),
+            )
+        return self.environments[name]
+
+    def warehouse_uri(self, data_root: Path, environ: Mapping[str, str] | None = None) -> str:
+        """Where the tables' files go: a URI as written, or an absolute path.
+
+        Args:
+            data_root: What relative paths start from: the project's folder in the repository's main worktree, so that
+                all worktrees share one warehouse.
+            environ: Values for ``${NAME}``; by default the process's environment.
+
+        Raises:
+            SecretError: a variable is not set.
+        """
+        text = resolve_references(self.warehouse.uri, environ, place=self.place("warehouse", "uri"))
+        return text if _SCHEME.match(text) else os.path.normpath(data_root.absolute() / text)
+
+    def catalog_url(self, data_root: Path, environ: Mapping[str, str] | None = None) -> str:
+        """The catalog's URL; that of SQLite has an absolute path: ``sqlite:////srv/flights/.anabranch/catalog.db``.
+
+        Arguments and errors are those of `warehouse_uri`.
+        """
+        place = self.place("warehouse", "catalog")
+        text = resolve_references(self.warehouse.catalog, environ, place=place)
+        scheme = _SCHEME.match(text)
+        if scheme is None or scheme[1] not in _CATALOGS:
+            raise SettingsError(
+                f"{hide_password(text)!r} is no catalog",
+                hint="write sqlite:///path or postgresql://user@host/database",
+                place=place,
+            )
+        if not text.startswith("sqlite:///"):
+            return text
+        return f"sqlite:///{os.path.normpath(data_root.absolute() / text.removeprefix('sqlite:///'))}"
+
+    def warehouse_properties(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Settings of the object store with their secrets in plain text. Raises SecretError as `warehouse_uri` does."""
+        return {
+            name: resolve_references(
+                secret.get_secret_value(), environ, place=self.place("warehouse", "properties", name)
+            )
+            for name, secret in self.warehouse.properties.items()
+        }
+
+
+def hide_password(url: str) -> str:
+    """A URL whose password is replaced by a sign, for messages."""
+    return _PASSWORD.sub(r"\1\2…", url)

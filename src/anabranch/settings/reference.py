@@ -1,0 +1,115 @@
+"""What can be set, told by the models themselves, for the documentation and for hints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from anabranch.settings.fields import RowLimit, duration_or_never
+from anabranch.settings.lines import KeyPath
+from anabranch.settings.models import Settings
+
+_WORDS: dict[Any, str] = {
+    str: "text",
+    SecretStr: "text",
+    int: "whole number",
+    bool: "true or false",
+    timedelta: "duration",
+    RowLimit: 'share, number or "any"',
+}
+
+
+class Reference(NamedTuple):
+    """One setting: its dotted key, what it takes, its default as it would stand in the file, and what it means.
+
+    A name that the user chooses stands in angle brackets: ``environments.<name>.git_branch``. The default is
+    ``required`` or ``unset`` where there is none.
+    """
+
+    key: str
+    type: str
+    default: str
+    description: str
+
+
+@cache
+def settings_reference() -> list[Reference]:
+    """Every setting, in the order in which the file is best written."""
+    return list(_rows(Settings, ""))
+
+
+def known_keys(path: KeyPath) -> list[str]:
+    """The keys that the table at a path may hold; none where the user chooses them."""
+    at: Any = Settings
+    for part in path:
+        if get_origin(at) is dict:  # the user's own name
+            at = get_args(at)[1]
+        elif _is_model(at):
+            at = next((_plain(info.annotation) for name, info in _fields(at) if name == part), None)
+        else:
+            return []
+    return [name for name, _ in _fields(at)] if _is_model(at) else []
+
+
+def _rows(model: type[BaseModel], prefix: str) -> Iterator[Reference]:
+    for name, info in _fields(model):
+        kind = _plain(info.annotation)
+        value: Any = get_args(kind)[1] if get_origin(kind) is dict else None
+        if _is_model(kind):
+            yield from _rows(kind, f"{prefix}{name}.")
+        elif _is_model(value):
+            yield from _rows(value, f"{prefix}{name}.<name>.")
+        elif value is not None:
+            yield Reference(f"{prefix}{name}.<name>", _words(value), "unset", info.description or "")
+        else:
+            yield Reference(f"{prefix}{name}", _type(info), _default(info), info.description or "")
+
+
+def _fields(model: Any) -> list[tuple[str, FieldInfo]]:
+    return [(info.alias or name, info) for name, info in model.model_fields.items()]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _plain(annotation: Any) -> Any:
+    """The type without ``Annotated`` and ``| None``."""
+    if hasattr(annotation, "__metadata__"):
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        return _plain(next(part for part in get_args(annotation) if part is not NoneType))
+    return annotation
+
+
+def _type(info: FieldInfo) -> str:
+    never = (
+        ' or "never"' if any(getattr(one, "func", None) is duration_or_never for one in info.metadata) else ""
+    )
+    return _words(_plain(info.annotation)) + never
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        *most, last = (f'"{choice}"' for choice in get_args(kind))
+        return f"{', '.join(most)} or {last}"
+    if get_origin(kind) is tuple:
+        return f"list of {_words(get_args(kind)[0])}s"
+    return _WORDS[_plain(kind)]
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.default
+    if value is None or value == ():
+        return "unset"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
