@@ -270,7 +270,7 @@ def make_node(scratch: Scratch, seed: int, path: str, kind: Any) -> Any:
 
 
 def _dtype(kind: Any) -> np.dtype[Any]:
-    """numpy's type for an Arrow number; unsigned 64 bits are read as signed ones, for the bits are what is hashed."""
+    """The numpy type of an Arrow number; unsigned 64 bits are read as signed ones, for the bits are what is hashed."""
     if types.is_floating(kind):
         return np.dtype(f"float{kind.bit_width}")
     unsigned = types.is_unsigned_integer(kind) and kind.bit_width < 64
