@@ -404,7 +404,7 @@ class Project:
         if known is None:
             found = self._diff_entry(key, before, after, samples=0, summaries=False)
             known = {
-                "removed": found.rows.removed if found.rows else None,
+                "removed": _removed(found),
                 "schema_changed": bool(found.schema and found.schema.changed),
                 "schema_compatible": not found.schema or found.schema.compatible,
                 "schema_text": _schema_text(found),
@@ -650,6 +650,14 @@ class Project:
         )
         context.refresh()
         return done
+
+
+def _removed(found: TableDiff) -> int | None:
+    """Rows that go. Without a key a changed row is one that goes and one that comes: only their balance says anything."""
+    rows = found.rows
+    if rows is None:
+        return None
+    return rows.removed if rows.keyed else max(0, rows.removed - rows.added)
 
 
 def _schema_text(found: TableDiff) -> list[str]:

@@ -204,7 +204,7 @@ def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[A
                 source.create_view(connection, f"{namespace}.{name}")
             else:
                 source.create_view(connection, name)
-        result: Any = connection.execute(query)
+        result: Any = connection.sql(query)
         yield (
             result.to_arrow_reader(100_000)
             if hasattr(result, "to_arrow_reader")
