@@ -535,6 +535,9 @@ def test_hashers_of_several_threads_add_up():
 # ---------------------------------------------------------------- quality
 
 
+ROWS = 16_384
+
+
 def lanes_of_rows(data):
     """Both lanes of each row of a table of at most a block."""
     from anabranch.lake.rowhash import Struct
@@ -545,7 +548,7 @@ def lanes_of_rows(data):
 
 
 def structured(name):
-    i = np.arange(lanes.BLOCK)
+    i = np.arange(ROWS)
     x, y = i % 128, i // 128
     return {
         "a sequence": {"a": i},
@@ -619,7 +622,7 @@ def test_a_flipped_bit_flips_half_of_both_lanes(kind):
 
 def test_sums_over_crossed_values_do_not_cancel():
     """For no a, b, c, d do the rows (a, b), (c, d) sum up to (a, d), (c, b)."""
-    i = np.arange(lanes.BLOCK // 4)
+    i = np.arange(ROWS // 4)
     a, b, c, d = i % 64, i // 64, i % 64 + 64, i // 64 + 64
     for lane in lanes_of_rows(
         pa.table({"x": np.concatenate([a, c, a, c]), "y": np.concatenate([b, d, d, b])})

@@ -56,8 +56,16 @@ def canonical_type(kind: pa.DataType, path: str) -> pa.DataType:
     import pyarrow as pa
     from pyarrow import types
 
+    simple = _simple_types().get(kind.id)
+    if simple is not None:
+        return simple
     if isinstance(kind, pa.BaseExtensionType):
         return kind if kind.extension_name == "arrow.uuid" else canonical_type(kind.storage_type, path)
+    if types.is_timestamp(kind):
+        return pa.timestamp("us", tz="UTC" if kind.tz is not None else None)
+    if types.is_decimal(kind):
+        make = pa.decimal128 if kind.precision <= MAX_DECIMAL128 else pa.decimal256
+        return make(kind.precision, kind.scale)
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return canonical_type(kind.value_type, path)
     if types.is_struct(kind):
@@ -68,31 +76,7 @@ def canonical_type(kind: pa.DataType, path: str) -> pa.DataType:
         return pa.map_(key, canonical_type(kind.item_type, f"{path}.value"))
     if is_any_list(kind):
         return pa.list_(pa.field("element", canonical_type(kind.value_type, f"{path}.element")))
-    if types.is_integer(kind):
-        if kind.bit_width == 64:
-            return kind
-        return pa.int64() if types.is_uint32(kind) else pa.int32()
-    if types.is_decimal(kind):
-        make = pa.decimal128 if kind.precision <= MAX_DECIMAL128 else pa.decimal256
-        return make(kind.precision, kind.scale)
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
-        return pa.binary()
-    if types.is_timestamp(kind):
-        return pa.timestamp("us", tz="UTC" if kind.tz is not None else None)
-    if types.is_date(kind):
-        return pa.date32()
-    if types.is_time(kind):
-        return pa.time64("us")
-    if (
-        types.is_boolean(kind)
-        or types.is_floating(kind)
-        or types.is_fixed_size_binary(kind)
-        or types.is_duration(kind)
-        or types.is_null(kind)
-        or kind == pa.month_day_nano_interval()
-    ):
+    if types.is_fixed_size_binary(kind) or types.is_duration(kind):
         return kind
     raise UnstorableError(
         f"the column {path} has the type {kind}, which a table can't hold",
@@ -133,8 +117,9 @@ def _name(kind: pa.DataType) -> Any:
     import pyarrow as pa
     from pyarrow import types
 
-    if isinstance(kind, pa.BaseExtensionType):
-        return "uuid"
+    plain = _plain_names().get(kind.id)
+    if plain is not None:
+        return plain
     if types.is_struct(kind):
         return {"struct": [[kind.field(i).name, _name(kind.field(i).type)] for i in range(kind.num_fields)]}
     if types.is_map(kind):
@@ -149,7 +134,26 @@ def _name(kind: pa.DataType) -> Any:
         return f"fixed({kind.byte_width})"
     if types.is_duration(kind):
         return f"duration({kind.unit})"
-    return _plain_names()[kind.id]
+    assert isinstance(kind, pa.BaseExtensionType)
+    return "uuid"
+
+
+@cache
+def _simple_types() -> dict[int, pa.DataType]:
+    """Canonical types of those without parameters that count."""
+    import pyarrow as pa
+
+    widened = {
+        pa.int32(): [pa.int8(), pa.int16(), pa.uint8(), pa.uint16()],
+        pa.int64(): [pa.uint32()],
+        pa.string(): [pa.large_string(), pa.string_view()],
+        pa.binary(): [pa.large_binary(), pa.binary_view()],
+        pa.date32(): [pa.date64()],
+        pa.time64("us"): [pa.time32("s")],
+    }
+    kept = [pa.null(), pa.bool_(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()]
+    known = {kind.id: kind for kind in [*kept, pa.month_day_nano_interval(), *widened]}
+    return known | {narrow.id: wide for wide, narrows in widened.items() for narrow in narrows}
 
 
 @cache

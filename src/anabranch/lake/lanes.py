@@ -21,8 +21,8 @@ Octets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Cells = tuple[U64, U64]
 
-BLOCK = 16384  # values in a step: so many that a call's price vanishes, so few that they stay in the cache
-REGION = 1 << 21  # bytes of strings that a step looks at
+BLOCK = 32768  # values in a step: so many that a call's price vanishes, so few that they stay in the cache
+REGION = 1 << 22  # bytes of strings that a step looks at
 
 WRAP = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -57,7 +57,7 @@ def constants(seed: int) -> tuple[np.uint64, ...]:
     return tuple(np.uint64(number | 1 if i < 2 else number) for i, number in enumerate(numbers))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def word_keys(first: int) -> tuple[U64, U64]:
     """The odd multipliers of the `BLOCK` words from first on, for both lanes."""
     z = np.arange(2 * first + 1, 2 * (first + BLOCK) + 1, dtype=np.uint64)
@@ -104,7 +104,7 @@ def bits(bitmap: Octets, start: int, count: int) -> Octets:
 
 
 class Scratch:
-    """The working memory of one hasher, used again for every block: 3 MB, 0.5 MB more for each level of nesting."""
+    """The working memory of one hasher, used again for every block: at most 9 MB, 1 MB more for each level of nesting."""
 
     def __init__(self) -> None:
         if sys.byteorder != "little":

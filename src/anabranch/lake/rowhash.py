@@ -32,7 +32,7 @@ from anabranch.lake.lanes import (
 )
 from anabranch.lake.leaves import Base, Booleans, Bytes, Floats, Nothing, Numbers, Wide, offsets_of, view
 
-SLAB = 8 * BLOCK  # rows whose arrays are converted at once, where a conversion is needed
+SLAB = 4 * BLOCK  # rows whose arrays are converted at once, where a conversion is needed
 _BIG_DICTIONARY = 1 << 20  # values; a larger dictionary is decoded rather than hashed and kept
 
 
