@@ -1,0 +1,614 @@
+"""Reading tables: a handle that opens nothing until it is asked, and then reads as little as it can.
+
+Most tables are *plain*: each of their Parquet files has exactly the current schema and nothing is deleted from it, so that
+any engine may read the files directly, with all its pushdown. What is not plain (columns that came later, renames, delete
+files) is read through pyiceberg, which knows how to. Either way what comes has exactly the types of `Table.schema`.
+Knows nothing of refs: a handle points to one immutable ``metadata.json``.
+"""
+
+# `filter` is the word that pyarrow, polars and DuckDB use; a location is a string.
+# ruff: noqa: A002
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from anabranch.errors import LakeError, MissingFileError
+from anabranch.lake import manifest
+from anabranch.lake.arrow import convert
+from anabranch.lake.avro import AvroError
+from anabranch.lake.fields import NAME_MAPPING, arrow_schema, field_ids
+from anabranch.lake.project import LacksColumnError, scan_file
+from anabranch.lake.storage import Storage, missing_file
+from anabranch.lake.version import Content, content_of
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import Table as IcebergTable
+
+VERSION = "anabranch.version"
+"""In a snapshot's summary: the content version of the table at that snapshot."""
+PLAIN = "anabranch.plain"
+"""In a snapshot's summary: ``true`` if every data file has exactly the current schema and nothing is deleted from it."""
+
+Json = Any
+Filter = Any
+"""A pyiceberg row filter as text (``"delay > 60 and carrier = 'AA'"``) or expression, or a pyarrow expression."""
+_GLOB = set("*?[]{}")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One data file of a table: where it is, and its rows and bytes."""
+
+    path: str
+    rows: int
+    bytes: int
+
+
+class Table:
+    """A stored version of a table. Cheap to make, picklable, and safe to share between threads.
+
+    Args:
+        key: The asset's key, for messages.
+        location: The table's ``metadata.json``.
+        storage: Where to read it; any scope.
+        version: The content's version, if known.
+    """
+
+    def __init__(self, key: str, location: str, storage: Storage, version: str | None = None) -> None:
+        self.key = key
+        self.location = location
+        self._storage = storage
+        self._version = version
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("key", "location", "_storage", "_version")}
+
+    def __repr__(self) -> str:
+        return f"<table {self.key} {self.location}>"
+
+    # what it is
+
+    @cached_property
+    def metadata(self) -> Json:
+        """The table's Iceberg metadata as a JSON value. Raises MissingFileError, LakeError."""
+        data = self._contents(self.location)
+        try:
+            metadata = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+            known = "schemas" in metadata or "schema" in metadata
+        except (ValueError, TypeError) as error:
+            raise LakeError(
+                f"{self.location} of {self.key} is no Iceberg metadata: {error}", location=self.location
+            ) from error
+        if not known:
+            raise LakeError(f"{self.location} of {self.key} is no Iceberg metadata", location=self.location)
+        if "schemas" not in metadata:  # format version 1
+            schema = {"schema-id": 0, **metadata["schema"]}
+            metadata.update({"schemas": [schema], "current-schema-id": schema["schema-id"]})
+        if "partition-specs" not in metadata:
+            specs = [{"spec-id": 0, "fields": metadata.get("partition-spec", [])}]
+            metadata.update({"partition-specs": specs, "default-spec-id": 0})
+        return metadata
+
+    @cached_property
+    def _snapshot(self) -> Json | None:
+        current = self.metadata.get("current-snapshot-id")
+        return next(
+            (each for each in self.metadata.get("snapshots", []) if each["snapshot-id"] == current), None
+        )
+
+    @property
+    def _summary(self) -> Json:
+        return (self._snapshot or {}).get("summary") or {}
+
+    @cached_property
+    def _schema_json(self) -> Json:
+        current = self.metadata["current-schema-id"]
+        return next(each for each in self.metadata["schemas"] if each["schema-id"] == current)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema that reads return, without metadata."""
+        return arrow_schema(self._schema_json)
+
+    @property
+    def field_ids(self) -> dict[str, int]:
+        """Iceberg field ids by dotted path, for every field at any depth."""
+        return field_ids(self._schema_json)
+
+    @property
+    def iceberg_schema(self) -> Schema:
+        """The schema as pyiceberg's object."""
+        from pyiceberg.schema import Schema
+
+        return Schema.model_validate(self._schema_json)
+
+    @property
+    def version(self) -> str:
+        """The content's version: as given, as recorded in the table, or computed from all its rows."""
+        if self._version is None:
+            recorded = self._summary.get(VERSION)
+            if recorded is None:
+                recorded = str(content_of(self.to_batches()))
+            self._version = recorded
+        return self._version
+
+    @cached_property
+    def rows(self) -> int:
+        """The number of rows."""
+        try:
+            return Content.parse(self.version).rows
+        except LakeError:
+            return int(sum(batch.num_rows for batch in self.to_batches(columns=[self.schema.names[0]])))
+
+    @cached_property
+    def bytes(self) -> int:
+        """The size of all data files."""
+        recorded = self._summary.get("total-files-size") if VERSION in self._summary else None
+        return int(recorded) if recorded is not None else sum(file.bytes for file in self.files())
+
+    @cached_property
+    def file_count(self) -> int:
+        """The number of data files."""
+        recorded = self._summary.get("total-data-files") if VERSION in self._summary else None
+        return int(recorded) if recorded is not None else len(self.files())
+
+    @property
+    def plain(self) -> bool:
+        """Whether every file has exactly the current schema and nothing is deleted, so that Parquet can be read directly."""
+        return self._snapshot is None or self._summary.get(PLAIN) == "true"
+
+    def manifests(self) -> list[manifest.Entry]:
+        """The rows of the manifest list. Raises MissingFileError."""
+        if self._snapshot is None:
+            return []
+        try:
+            return manifest.decode_manifest_list(self._contents(self._snapshot["manifest-list"]))
+        except (AvroError, KeyError):
+            return _manifests_by_pyiceberg(self.to_iceberg())
+
+    def entries(self) -> list[manifest.Entry]:
+        """The manifests' entries that are alive, delete files among them, in the order of the files. Raises MissingFileError."""
+        try:
+            return [
+                entry
+                for listed in self.manifests()
+                for entry in manifest.decode_manifest(self._contents(listed["manifest_path"]), listed)
+            ]
+        except AvroError:
+            return _entries_by_pyiceberg(self.to_iceberg())
+
+    @cached_property
+    def _files(self) -> list[DataFile]:
+        return [
+            DataFile(file["file_path"], file["record_count"], file["file_size_in_bytes"])
+            for file in (entry["data_file"] for entry in self.entries())
+            if file["content"] == manifest.DATA
+        ]
+
+    def files(self) -> list[DataFile]:
+        """The data files, in the order of the rows. Raises MissingFileError where metadata is gone."""
+        return list(self._files)
+
+    # reading
+
+    def to_arrow(
+        self, columns: Sequence[str] | None = None, filter: Filter | None = None, limit: int | None = None
+    ) -> pa.Table:
+        """The rows as an Arrow table.
+
+        Args:
+            columns: Names of the columns wanted, in the order wanted; all if None.
+            filter: Which rows; see `Filter`.
+            limit: At most so many rows.
+
+        Raises:
+            MissingFileError: a file of the table is gone.
+            LakeError: there is no such column.
+        """
+        import pyarrow as pa
+
+        schema = self._projected(columns)
+        if self.plain:
+            with self._naming_missing_files():
+                dataset, expression = self._filtered(filter)
+                names = schema.names
+                if limit is not None:
+                    return dataset.head(limit, columns=names, filter=expression).cast(schema)
+                table = dataset.to_table(columns=names, filter=expression)
+                return table if table.schema.equals(schema, check_metadata=True) else table.cast(schema)
+        batches = []
+        rows = 0
+        for batch in self.to_batches(columns, filter):
+            batches.append(batch if limit is None else batch.slice(0, limit - rows))
+            rows += batch.num_rows
+            if limit is not None and rows >= limit:
+                break
+        return pa.Table.from_batches(batches, schema)
+
+    def to_batches(
+        self, columns: Sequence[str] | None = None, filter: Filter | None = None
+    ) -> pa.RecordBatchReader:
+        """The rows as a stream: a table larger than memory passes. Arguments and errors as for `to_arrow`."""
+        import pyarrow as pa
+
+        schema = self._projected(columns)
+        if self.plain:
+            with self._naming_missing_files():
+                dataset, expression = self._filtered(filter)
+                scanner = dataset.scanner(
+                    columns=schema.names, filter=expression, batch_readahead=4, fragment_readahead=2
+                )
+                batches: Iterator[pa.RecordBatch] = scanner.to_batches()
+        else:
+            batches = self._scan(schema, filter)
+        return pa.RecordBatchReader.from_batches(schema, self._exact(batches, schema))
+
+    def to_pandas(
+        self, columns: Sequence[str] | None = None, filter: Filter | None = None, limit: int | None = None
+    ) -> pd.DataFrame:
+        """The rows as a pandas frame.
+
+        Where numpy can't hold a column exactly, pandas' own types are used: integers and booleans with nulls become
+        ``Int64`` and the like, decimals and nested values Arrow-backed columns.
+        """
+        return _to_pandas(self.to_arrow(columns, filter, limit))
+
+    def to_polars(
+        self, columns: Sequence[str] | None = None, filter: Filter | None = None, limit: int | None = None
+    ) -> pl.DataFrame:
+        """The rows as a polars frame; UUIDs come as their 16 bytes, which is what polars has for them."""
+        return _to_polars(self.to_arrow(columns, filter, limit))
+
+    def to_lazy(self) -> pl.LazyFrame:
+        """A lazy polars frame: columns and filters of the query are pushed down to the files."""
+        import polars as pl
+
+        if self.plain and self._storage.local and self._files:
+            self.check_files()
+            return pl.scan_parquet([file.path for file in self._files], glob=False)
+        if self.plain and self._files:
+            return pl.scan_pyarrow_dataset(self.to_dataset())
+        if self.plain:
+            return _to_polars(self.schema.empty_table()).lazy()
+        return pl.scan_iceberg(self.to_iceberg(), reader_override="pyiceberg")
+
+    def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
+        """A lazy DuckDB relation, on the given connection or on one of its own."""
+        import duckdb
+
+        connection = connection or duckdb.connect()
+        if self._readable_by_name:
+            self.check_files()
+            return connection.read_parquet([file.path for file in self._files])
+        return connection.from_arrow(self.to_dataset())
+
+    def create_view(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+        """Makes the table known to a DuckDB connection as a view; queries push columns and filters down.
+
+        Args:
+            connection: The view lives as long as it.
+            name: ``name`` or ``schema.name``; the schema is made if need be. An earlier view of that name is replaced.
+        """
+        schema, _, plain_name = name.rpartition(".")
+        quoted = _quoted(plain_name)
+        if schema:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)}")
+            quoted = f"{_quoted(schema)}.{quoted}"
+        if self._readable_by_name:
+            self.check_files()
+            paths = ", ".join(_literal(file.path) for file in self._files)
+            connection.execute(f"CREATE OR REPLACE VIEW {quoted} AS SELECT * FROM read_parquet([{paths}])")
+            return
+        inner = f"__anabranch {name}"
+        connection.register(inner, self.to_dataset())
+        connection.execute(f"CREATE OR REPLACE VIEW {quoted} AS SELECT * FROM {_quoted(inner)}")
+
+    @property
+    def _readable_by_name(self) -> bool:
+        """Whether DuckDB can be told the files' paths: it would take some characters for wildcards."""
+        return (
+            self.plain
+            and self._storage.local
+            and bool(self._files)
+            and not any(_GLOB & set(file.path) for file in self._files)
+        )
+
+    def to_dataset(self) -> ds.Dataset:
+        """An Arrow dataset. Of a plain table it is lazy; any other table is read into memory."""
+        import pyarrow.dataset as ds
+
+        if not self.plain:
+            return ds.dataset(self.to_arrow())
+        if not self._files:
+            return ds.dataset(self.schema.empty_table())
+        self.check_files()
+        return self._dataset([file.path for file in self._files])
+
+    def to_iceberg(self) -> IcebergTable:
+        """The table as pyiceberg sees it, read-only: it has no catalog to commit to."""
+        from pyiceberg.table import StaticTable
+        from pyiceberg.table.metadata import TableMetadataUtil
+
+        metadata = TableMetadataUtil.parse_raw(json.dumps(self.metadata))
+        from pyiceberg.catalog.noop import NoopCatalog
+
+        return StaticTable(
+            identifier=("static-table", self.location),
+            metadata_location=self.location,
+            metadata=metadata,
+            io=self._storage.io,
+            catalog=NoopCatalog("static-table"),
+        )
+
+    def check_files(self, paths: Iterable[str] | None = None) -> None:
+        """Raises MissingFileError if a local data file (one of those given) is gone; on an object store reading tells."""
+        if self._storage.local:
+            for path in paths or (file.path for file in self._files):
+                if not self._storage.exists(path):
+                    raise missing_file(path, self.key)
+
+    def _contents(self, location: str) -> Any:
+        try:
+            return self._storage.read_bytes(location)
+        except MissingFileError as error:
+            raise missing_file(location, self.key) from error
+
+    def _projected(self, columns: Sequence[str] | None) -> pa.Schema:
+        import pyarrow as pa
+
+        if columns is None:
+            return self.schema
+        for name in columns:
+            if name not in self.schema.names:
+                raise LakeError(
+                    f"{self.key} has no column {name!r}",
+                    hint=f"its columns: {', '.join(self.schema.names[:20])}",
+                    key=self.key,
+                    column=name,
+                )
+        return pa.schema([self.schema.field(name) for name in columns])
+
+    def _dataset(self, paths: list[str]) -> ds.Dataset:
+        import pyarrow.dataset as ds
+
+        options = ds.ParquetFragmentScanOptions(pre_buffer=True, arrow_extensions_enabled=True)
+        form = ds.ParquetFileFormat(default_fragment_scan_options=options)
+        places = [self._storage.filesystem(path) for path in paths]
+        return ds.FileSystemDataset.from_paths(
+            [path for _, path in places], schema=self.schema, format=form, filesystem=places[0][0]
+        )
+
+    def _filtered(self, filter: Filter | None) -> tuple[ds.Dataset, Any]:
+        """The dataset of the files that may hold wanted rows, and what is left to be filtered of them."""
+        import pyarrow.dataset as ds
+
+        if filter is None or isinstance(filter, ds.Expression):
+            return self.to_dataset(), filter
+        expression, paths = self._planned(filter)
+        wanted = [file.path for file in self._files if file.path in paths]
+        if not wanted:
+            return ds.dataset(self.schema.empty_table()), None
+        self.check_files(wanted)
+        return self._dataset(wanted), expression
+
+    def _planned(self, filter: Filter) -> tuple[Any, set[str]]:
+        """A pyiceberg filter as a pyarrow expression, and the files that may hold rows for it by their bounds."""
+        from pyiceberg.expressions.visitors import bind
+        from pyiceberg.io.pyarrow import expression_to_pyarrow
+
+        row_filter = _row_filter(filter)
+        table = self.to_iceberg()
+        try:
+            bound = bind(table.schema(), row_filter, case_sensitive=True)
+        except ValueError as error:
+            raise LakeError(
+                f"the filter {filter!r} does not fit {self.key}: {error}",
+                hint=f"its columns: {', '.join(self.schema.names[:20])}",
+                key=self.key,
+            ) from error
+        paths = {task.file.file_path for task in table.scan(row_filter=row_filter).plan_files()}
+        return expression_to_pyarrow(bound, table.schema()), paths
+
+    def _scan(self, schema: pa.Schema, filter: Filter | None) -> Iterator[pa.RecordBatch]:
+        """Batches of a table that is not plain, through pyiceberg, file by file."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        if filter is None:
+            return self.scan_files(self.entries(), schema)
+        entries = self.entries()
+        if isinstance(filter, ds.Expression):
+            expression = filter
+        else:
+            expression, paths = self._planned(filter)
+            entries = [entry for entry in entries if entry["data_file"]["file_path"] in paths]
+        reader = pa.RecordBatchReader.from_batches(self.schema, self.scan_files(entries, self.schema))
+        scanner = ds.Scanner.from_batches(reader, columns=schema.names, filter=expression)
+        batches: Iterator[pa.RecordBatch] = scanner.to_batches()
+        return batches
+
+    def scan_files(
+        self, entries: Iterable[manifest.Entry], schema: pa.Schema | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of some of the table's files, or files meant for it, under its current schema, in order.
+
+        Args:
+            entries: What `entries` returns, or a part of it. Where delete files are among them, they are applied.
+            schema: The wanted part of `schema`; all if None.
+        """
+        schema = schema or self.schema
+        entries = list(entries)
+        files = [entry["data_file"] for entry in entries]
+        if any(file["content"] != manifest.DATA or file["file_format"] != "PARQUET" for file in files):
+            yield from self._exact(
+                self._scan_by_pyiceberg({file["file_path"] for file in files}, schema), schema
+            )
+            return
+        mapping = json.loads(self.metadata.get("properties", {}).get(NAME_MAPPING, "[]"))
+        for file in files:
+            batches = scan_file(
+                self._storage,
+                file["file_path"],
+                self._schema_json,
+                schema.names,
+                mapping=mapping,
+                partitioned=bool(file.get("partition")),
+            )
+            try:
+                yield from self._exact(batches, schema)
+            except LacksColumnError:  # told before the first batch
+                yield from self._exact(self._scan_by_pyiceberg({file["file_path"]}, schema), schema)
+
+    def _scan_by_pyiceberg(self, paths: set[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """What is left to pyiceberg: delete files, values of partitions, other formats. One file in memory at a time."""
+        from pyiceberg.expressions import AlwaysTrue
+        from pyiceberg.io.pyarrow import ArrowScan
+
+        table = self.to_iceberg()
+        scan = ArrowScan(table.metadata, table.io, table.schema().select(*schema.names), AlwaysTrue())
+        for task in table.scan().plan_files():
+            if task.file.file_path in paths:
+                yield from scan.to_record_batches([task])
+
+    def _exact(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        with self._naming_missing_files():
+            for batch in batches:
+                columns = [convert(batch.column(field.name), field.type, field.name) for field in schema]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _naming_missing_files(self) -> _NamesMissingFiles:
+        return _NamesMissingFiles(self)
+
+
+class _NamesMissingFiles:
+    """Turns a library's "not found" into the error that says which file of which table is gone."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError):
+            storage = self._table._storage  # noqa: SLF001 -- two classes of one thing
+            for file in self._table.files():
+                if not storage.exists(file.path):
+                    raise missing_file(file.path, self._table.key) from error
+
+
+def _row_filter(filter: Filter) -> BooleanExpression:
+    from pyiceberg.expressions import BooleanExpression, parser
+
+    if isinstance(filter, BooleanExpression):
+        return filter
+    if not isinstance(filter, str):
+        raise LakeError(
+            f"a {type(filter).__name__} is no filter", hint="give text, a pyiceberg or a pyarrow expression"
+        )
+    try:
+        parsed: BooleanExpression = parser.parse(filter)
+    except Exception as error:
+        raise LakeError(f"the filter {filter!r} can't be understood: {error}") from error
+    return parsed
+
+
+def _entries_by_pyiceberg(table: IcebergTable) -> list[manifest.Entry]:
+    """As `Table.entries`, for manifests that are packed in a way that is not read here."""
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    return [
+        {
+            "status": int(entry.status),
+            "snapshot_id": entry.snapshot_id,
+            "sequence_number": entry.sequence_number,
+            "file_sequence_number": entry.file_sequence_number,
+            "data_file": {
+                "content": int(entry.data_file.content),
+                "file_format": str(entry.data_file.file_format),
+                "partition": {"values": True} if len(entry.data_file.partition) else {},
+                "file_path": entry.data_file.file_path,
+                "record_count": entry.data_file.record_count,
+                "file_size_in_bytes": entry.data_file.file_size_in_bytes,
+            },
+        }
+        for listed in snapshot.manifests(table.io)
+        for entry in listed.fetch_manifest_entry(table.io)
+    ]
+
+
+def _manifests_by_pyiceberg(table: IcebergTable) -> list[manifest.Entry]:
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    names = [field["name"] for field in manifest.LISTED_FIELDS]
+    rows = []
+    for listed in snapshot.manifests(table.io):
+        row = {name: getattr(listed, name) for name in names}
+        row["content"] = int(row["content"])
+        row["partitions"] = [
+            {
+                name: getattr(each, name)
+                for name in ("contains_null", "contains_nan", "lower_bound", "upper_bound")
+            }
+            for each in row["partitions"] or []
+        ]
+        rows.append(row)
+    return rows
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    nullable = {
+        pa.int32(): pd.Int32Dtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+    }
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper=lambda kind: (
+            pd.ArrowDtype(kind) if pa.types.is_decimal(kind) or (pa.types.is_nested(kind)) else None
+        )
+    )
+    for position, field in enumerate(table.schema):
+        kind = nullable.get(field.type)
+        if kind is not None and table.column(position).null_count:
+            column = table.column(position).to_pandas(types_mapper=nullable.get)
+            frame.isetitem(position, column)
+    return frame
+
+
+def _to_polars(table: pa.Table) -> pl.DataFrame:
+    import polars as pl
+    import pyarrow as pa
+
+    for position, field in enumerate(table.schema):
+        if isinstance(field.type, pa.UuidType):
+            plain = table.column(position).cast(pa.binary(16)).cast(pa.binary())
+            table = table.set_column(position, pa.field(field.name, pa.binary()), plain)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,550 @@
+"""Writing tables: a stream of Arrow data becomes Parquet files, manifests and one ``metadata.json``, durably and in order.
+
+pyiceberg's own writer copies the metadata a dozen times per commit and keeps every snapshot; history lives in the
+catalog here, so a table's metadata has exactly one. Data files are flushed before any metadata names them, metadata
+before anybody is told its location. Knows nothing of refs: who publishes the location decides what it means.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anabranch.errors import LakeError, UnstorableError
+from anabranch.lake import manifest
+from anabranch.lake.arrow import conform, storable_schema
+from anabranch.lake.avro import AvroError
+from anabranch.lake.fields import NAME_MAPPING, arrow_schema, assign_fields, leaves, name_mapping
+from anabranch.lake.read import PLAIN, VERSION, Table
+from anabranch.lake.version import Content, ContentHasher, content_of, file_version
+from anabranch.names import new_id
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from anabranch.lake.storage import Storage
+
+
+SLAB_ROWS = 1 << 20
+SLAB_BYTES = 128 << 20
+GROUP_ROWS = 1 << 18
+_SMALL_BATCH = 8192
+_MERGE = 16  # manifests of one size that are merged into one of the next
+
+Json = Any
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write left behind; nothing points to it yet.
+
+    Attributes:
+        location: The table's ``metadata.json``, or the file of a file asset.
+        version: The content's version.
+        rows: Rows of the whole table; None for a file.
+        bytes: Bytes of all its data files.
+        files: How many data files it has.
+    """
+
+    location: str
+    version: str
+    rows: int | None
+    bytes: int
+    files: int
+
+
+def write_table(
+    storage: Storage,
+    key: str,
+    data: pa.Table | pa.RecordBatchReader,
+    *,
+    previous: Table | None = None,
+    renames: Mapping[str, str] | None = None,
+    docs: Mapping[str, str] | None = None,
+    properties: Mapping[str, str] | None = None,
+    threads: int = 2,
+    on_progress: Progress | None = None,
+) -> Written:
+    """Writes a whole table anew; the files of the previous one stay as they are.
+
+    Streams: a reader of any length takes about ``threads + 1`` slabs of 128 MB of memory. The order of the rows is kept.
+
+    Args:
+        storage: Where, under the scope that allows it.
+        key: The asset's key; decides the folder.
+        data: The rows.
+        previous: The table that this one replaces: its identity, properties and field ids go on.
+        renames: New column → the column of ``previous`` that it continues.
+        docs: Column → comment.
+        properties: Iceberg table properties to set.
+        threads: How many slabs are hashed, packed and written at once.
+        on_progress: Called with the number of rows written so far, from the calling thread.
+
+    Raises:
+        UnstorableError: a column's type or a value can't be stored exactly.
+        IsolationError: the scope does not reach the table's folder.
+        LakeError: a rename or comment names no column.
+    """
+    schema = storable_schema(data.schema)
+    before = previous.metadata if previous is not None else None
+    base = _base(before)
+    current = _current_schema(before)
+    fields, last_id = assign_fields(
+        schema, previous=current, last_id=base["last-column-id"], renames=renames, docs=docs
+    )
+    if current is not None and current["fields"] == fields:
+        iceberg = current
+    else:
+        schema_id = max((each["schema-id"] for each in base["schemas"]), default=-1) + 1
+        iceberg = {"type": "struct", "schema-id": schema_id, "fields": fields}
+    spec = next(each for each in base["partition-specs"] if each["spec-id"] == base["default-spec-id"])
+    if spec["fields"]:  # a table that is written whole is not partitioned
+        spec = {"spec-id": max(each["spec-id"] for each in base["partition-specs"]) + 1, "fields": []}
+    writer = _Writer(storage, key, iceberg, spec["spec-id"], base["last-sequence-number"] + 1)
+    writer.write_data(data, threads, on_progress)
+    rows = [writer.write_manifest(writer.entries)] if writer.entries else []
+    metadata = {
+        **base,
+        "last-column-id": last_id,
+        "schemas": [iceberg],
+        "current-schema-id": iceberg["schema-id"],
+        "partition-specs": [spec],
+        "default-spec-id": spec["spec-id"],
+        "sort-orders": [{"order-id": 0, "fields": []}],
+        "default-sort-order-id": 0,
+        "properties": {**base["properties"], **(properties or {})},
+    }
+    totals = (writer.content.rows, writer.bytes, len(writer.entries))
+    return writer.finish(
+        metadata, rows, writer.content, totals, operation="overwrite" if before else "append", plain=True
+    )
+
+
+def append_table(
+    storage: Storage,
+    key: str,
+    data: pa.Table | pa.RecordBatchReader,
+    *,
+    previous: Table,
+    threads: int = 2,
+    on_progress: Progress | None = None,
+) -> Written:
+    """Writes a table that holds the previous one's rows, whose files it shares, and the given ones.
+
+    The version is updated by the new rows alone. The cost does not grow with the number of earlier appends but for
+    the list of manifests, which are merged as they become many.
+
+    Args:
+        storage: As for `write_table`; the previous table may lie elsewhere in the warehouse.
+        key: The asset's key.
+        data: Rows with exactly the columns of ``previous``, in any order; narrower numbers are widened.
+        previous: The table to go on from.
+        threads: As for `write_table`.
+        on_progress: As for `write_table`; counts the new rows.
+
+    Raises:
+        UnstorableError: the columns or their types differ, or a value can't be stored exactly.
+        IsolationError: the scope does not reach the table's folder.
+    """
+    before = previous.metadata
+    base = _base(before)
+    iceberg = _current_schema(before)
+    assert iceberg is not None
+    source = _align(data, previous.schema, key)
+    specs = base["partition-specs"]
+    spec = next((each for each in specs if not each["fields"]), None)
+    if spec is None:  # files without a partition may stand beside partitioned ones
+        spec = {"spec-id": max(each["spec-id"] for each in specs) + 1, "fields": []}
+        specs = [*specs, spec]
+    writer = _Writer(storage, key, iceberg, spec["spec-id"], base["last-sequence-number"] + 1)
+    writer.write_data(source, threads, on_progress)
+    old_content = _content(previous)
+    totals = (previous.rows, previous.bytes, previous.file_count)
+    if not writer.entries:
+        return Written(previous.location, str(old_content), *totals)
+    listed = [*previous.manifests(), writer.write_manifest(writer.entries)]
+    content = old_content + writer.content
+    return writer.finish(
+        {**base, "partition-specs": specs},
+        writer.merge(listed),
+        content,
+        (content.rows, totals[1] + writer.bytes, totals[2] + len(writer.entries)),
+        operation="append",
+        plain=previous.plain,
+    )
+
+
+def write_file_asset(storage: Storage, key: str, data: bytes | Path, *, name: str | None = None) -> Written:
+    """Keeps a file, durably, as ``<table folder>/<id>-<name>``. A path is copied as a stream.
+
+    Args:
+        storage: Where, under the scope that allows it.
+        key: The asset's key.
+        data: The content, or the path of a local file.
+        name: The file's name, without folders; the path's own name, or ``data``.
+
+    Raises:
+        MissingFileError: the path is no file.
+        UnstorableError: name is no plain file name.
+    """
+    name = name or (data.name if isinstance(data, Path) else "data")
+    if "/" in name or "\\" in name or name in ("", ".", ".."):
+        raise UnstorableError(f"{name!r} can't be a file's name", hint="give a name without folders")
+    location = f"{storage.table_folder(key)}/{new_id()}-{name}"
+    if isinstance(data, Path):
+        location = storage.write_file(location, data)
+        with storage.open_input(location) as file:  # what was stored, should the source change meanwhile
+            version = file_version(file)
+            size = file.tell()
+    else:
+        location = storage.write_bytes(location, data)
+        version, size = file_version(data), len(data)
+    return Written(location, version, None, size, 1)
+
+
+def _base(before: Json | None) -> Json:
+    """The metadata that a new one starts from."""
+    if before is None:
+        return {
+            "format-version": 2,
+            "table-uuid": str(uuid.uuid4()),
+            "last-sequence-number": 0,
+            "last-column-id": 0,
+            "schemas": [],
+            "partition-specs": [{"spec-id": 0, "fields": []}],
+            "default-spec-id": 0,
+            "last-partition-id": 999,
+            "sort-orders": [{"order-id": 0, "fields": []}],
+            "default-sort-order-id": 0,
+            "properties": {"write.parquet.compression-codec": "zstd"},
+        }
+    if before["format-version"] > 2:
+        raise LakeError(
+            f"the table is of Iceberg's format version {before['format-version']}, which can't be written",
+            hint="replace it without naming it as the previous table",
+        )
+    kept = ("table-uuid", "last-column-id", "current-schema-id", "partition-specs", "default-spec-id")
+    return {
+        "format-version": 2,
+        **{name: before[name] for name in kept},
+        "schemas": [_current_schema(before)],
+        "last-sequence-number": before.get("last-sequence-number", 0),
+        "last-partition-id": before.get("last-partition-id", 999),
+        "sort-orders": before.get("sort-orders") or [{"order-id": 0, "fields": []}],
+        "default-sort-order-id": before.get("default-sort-order-id", 0),
+        "properties": dict(before.get("properties", {})),
+    }
+
+
+def _current_schema(before: Json | None) -> Json | None:
+    if before is None:
+        return None
+    return next(each for each in before["schemas"] if each["schema-id"] == before["current-schema-id"])
+
+
+def _content(table: Table) -> Content:
+    try:
+        return Content.parse(table.version)
+    except LakeError:  # a version of another algorithm
+        return content_of(table.to_batches())
+
+
+def _align(
+    data: pa.Table | pa.RecordBatchReader, target: pa.Schema, key: str
+) -> pa.Table | pa.RecordBatchReader:
+    """The data with the table's columns in the table's order, of types that `conform` widens to the table's."""
+    import pyarrow as pa
+
+    given, wanted = list(data.schema.names), list(target.names)
+    if sorted(given) != sorted(wanted):
+        extra = sorted(set(given) - set(wanted))
+        lacking = sorted(set(wanted) - set(given))
+        raise UnstorableError(
+            f"the rows to append to {key} have other columns than the table"
+            + (f"; not in the table: {', '.join(extra)}" if extra else "")
+            + (f"; missing: {', '.join(lacking)}" if lacking else ""),
+            hint="return the table's columns, or write the whole table",
+            column=(extra or lacking or given)[0],
+        )
+    kept = [each for each in data.schema if not pa.types.is_null(each.type)]
+    storable = storable_schema(pa.schema(kept)) if kept else pa.schema([])
+    for each in storable:
+        _check_widens(each.type, target.field(each.name).type, each.name, key)
+    if given == wanted:
+        return data
+    if isinstance(data, pa.Table):
+        return data.select(wanted)
+    ordered = pa.schema([data.schema.field(name) for name in wanted])
+    return pa.RecordBatchReader.from_batches(ordered, (batch.select(wanted) for batch in data))
+
+
+def _check_widens(given: pa.DataType, target: pa.DataType, path: str, key: str) -> None:
+    from pyarrow import types
+
+    decimals = types.is_decimal(given) and types.is_decimal(target)
+    if not (
+        given == target
+        or (types.is_int32(given) and types.is_int64(target))
+        or (types.is_float32(given) and types.is_float64(target))
+        or (decimals and given.scale == target.scale and given.precision <= target.precision)
+    ):
+        raise UnstorableError(
+            f"the column {path} of {key} is {target}, and the rows to append have {given}",
+            hint="cast the column, or write the whole table",
+            column=path,
+            type=str(given),
+        )
+
+
+class _Writer:
+    """One write: where its files go, what it has written, and what that adds up to."""
+
+    def __init__(self, storage: Storage, key: str, schema: Json, spec_id: int, sequence_number: int) -> None:
+        self.storage = storage
+        self.folder = storage.table_folder(key)
+        storage.check_writable(f"{self.folder}/metadata")
+        self.schema = schema
+        self.arrow = arrow_schema(schema, ids=True)
+        self.leaves = leaves(schema)
+        self.spec_id = spec_id
+        self.sequence_number = sequence_number
+        self.snapshot_id = secrets.randbits(62) + 1
+        self.id = new_id()
+        self.entries: list[manifest.Entry] = []
+        self.content = Content.empty(self.arrow)
+        self.bytes = 0
+        self._manifests: list[str] = []
+
+    # data
+
+    def write_data(
+        self, data: pa.Table | pa.RecordBatchReader, threads: int, on_progress: Progress | None
+    ) -> None:
+        """Writes all rows as Parquet files, and makes them durable."""
+        slabs = enumerate(_slabs(data))
+        first = next(slabs, None)
+        second = next(slabs, None) if first is not None else None
+        if first is not None and (second is None or threads < 2):
+            self._collect(self._write_slab(first), on_progress)
+            first = None
+        if second is not None:
+            with ThreadPoolExecutor(max(1, threads), thread_name_prefix="lake-write") as pool:
+                pending: deque[Future[_Slab]] = deque()
+                try:
+                    for slab in _chained(first, second, slabs):
+                        if len(pending) >= max(1, threads):
+                            self._collect(pending.popleft().result(), on_progress)
+                        pending.append(pool.submit(self._write_slab, slab))
+                        del slab
+                    while pending:
+                        self._collect(pending.popleft().result(), on_progress)
+                finally:
+                    for future in pending:
+                        future.cancel()
+        self.storage.settle(entry["data_file"]["file_path"] for entry in self.entries)
+
+    def _collect(self, slab: _Slab, on_progress: Progress | None) -> None:
+        self.entries.append(slab.entry)
+        self.content += slab.content
+        self.bytes += slab.entry["data_file"]["file_size_in_bytes"]
+        if on_progress is not None:
+            on_progress(self.content.rows)
+
+    def _write_slab(self, slab: tuple[int, list[pa.RecordBatch]]) -> _Slab:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        number, batches = slab
+        if sum(batch.num_rows for batch in batches) < len(batches) * _SMALL_BATCH and len(batches) > 1:
+            batches = pa.Table.from_batches(batches).combine_chunks().to_batches()
+        location = f"{self.folder}/data/{self.id}-{number:05d}.parquet"
+        hasher = ContentHasher(self.arrow)
+        nans = {leaf.field_id: 0 for leaf in self.leaves if leaf.top and leaf.kind in ("float", "double")}
+        with self.storage.create(location) as sink:
+            with pq.ParquetWriter(
+                sink, self.arrow, compression="zstd", store_schema=False, store_decimal_as_integer=True
+            ) as writer:
+                conformed = [conform(batch, self.arrow) for batch in batches]
+                del batches, slab
+                table = pa.Table.from_batches(conformed, self.arrow)
+                hasher.update(table)
+                _count_nans(table, self.schema, nans)
+                writer.write_table(table, row_group_size=GROUP_ROWS)
+            size = sink.tell()
+        footer = writer.writer.metadata
+        entry = manifest.added_entry(location, size, footer, self.leaves, nans, self.snapshot_id)
+        return _Slab(entry, hasher.content)
+
+    # metadata
+
+    def write_manifest(self, entries: list[manifest.Entry]) -> manifest.Entry:
+        """Writes a manifest of the entries, and returns its row for the list."""
+        path = f"{self.folder}/metadata/{self.id}-m{len(self._manifests)}.avro"
+        data, row = manifest.encode_manifest(
+            entries,
+            schema=self.schema,
+            spec_id=self.spec_id,
+            path=path,
+            snapshot_id=self.snapshot_id,
+            sequence_number=self.sequence_number,
+        )
+        self._manifests.append(self.storage.put_bytes(path, data))
+        return row
+
+    def merge(self, rows: list[manifest.Entry]) -> list[manifest.Entry]:
+        """The list with runs of small manifests merged, so that its length grows with the logarithm of the files.
+
+        Manifests are merged with neighbours of their own size only, by sixteens: an entry is copied but a few times
+        in a table's life. Manifests of deletes, partitions and other specs stay as they are.
+        """
+        at = len(rows)
+        while at > 0:
+            size = _tier(rows[at - 1])
+            start = at
+            while start > 0 and self._mergeable(rows[start - 1]) and _tier(rows[start - 1]) == size:
+                start -= 1
+            if at - start < _MERGE:
+                at = min(start, at - 1)
+                continue
+            try:
+                entries = [
+                    {
+                        **entry,
+                        "status": manifest.ADDED
+                        if entry["snapshot_id"] == self.snapshot_id
+                        else manifest.EXISTING,
+                    }
+                    for row in rows[start:at]
+                    for entry in manifest.decode_manifest(self.storage.read_bytes(row["manifest_path"]), row)
+                ]
+            except AvroError:  # packed by another engine in a way that is not read here
+                return rows
+            rows = [*rows[:start], self.write_manifest(entries), *rows[at:]]
+            at = start + 1
+        return rows
+
+    def _mergeable(self, row: manifest.Entry) -> bool:
+        return bool(row["content"] == manifest.DATA and row["partition_spec_id"] == self.spec_id)
+
+    def finish(
+        self,
+        metadata: Json,
+        manifests: list[manifest.Entry],
+        content: Content,
+        totals: tuple[int, int, int],
+        *,
+        operation: str,
+        plain: bool,
+    ) -> Written:
+        """Writes the manifest list and the metadata, makes all of it durable, and says where it is."""
+        rows, size, files = totals
+        now = time.time_ns() // 1_000_000
+        listed = f"{self.folder}/metadata/snap-{self.snapshot_id}-{self.id}.avro"
+        data = manifest.encode_manifest_list(
+            manifests, snapshot_id=self.snapshot_id, sequence_number=self.sequence_number
+        )
+        listed = self.storage.put_bytes(listed, data)
+        summary = {
+            "operation": operation,
+            "added-data-files": str(len(self.entries)),
+            "added-records": str(self.content.rows),
+            "added-files-size": str(self.bytes),
+            "total-data-files": str(files),
+            "total-records": str(rows),
+            "total-files-size": str(size),
+            VERSION: str(content),
+            PLAIN: "true" if plain else "false",
+        }
+        snapshot = {
+            "snapshot-id": self.snapshot_id,
+            "sequence-number": self.sequence_number,
+            "timestamp-ms": now,
+            "manifest-list": listed,
+            "summary": summary,
+            "schema-id": self.schema["schema-id"],
+        }
+        mapping = json.dumps(name_mapping(self.schema), separators=(",", ":"))
+        out = {
+            **metadata,
+            "location": self.folder,
+            "last-sequence-number": self.sequence_number,
+            "last-updated-ms": now,
+            "properties": {**metadata["properties"], NAME_MAPPING: mapping},
+            "current-snapshot-id": self.snapshot_id,
+            "refs": {"main": {"snapshot-id": self.snapshot_id, "type": "branch"}},
+            "snapshots": [snapshot],
+            "snapshot-log": [{"snapshot-id": self.snapshot_id, "timestamp-ms": now}],
+            "metadata-log": [],
+        }
+        location = f"{self.folder}/metadata/{self.sequence_number:05d}-{uuid.uuid4()}.metadata.json"
+        location = self.storage.put_bytes(location, json.dumps(out, separators=(",", ":")).encode())
+        self.storage.settle([*self._manifests, listed, location])
+        return Written(location, str(content), rows, size, files)
+
+
+@dataclass(frozen=True)
+class _Slab:
+    entry: manifest.Entry
+    content: Content
+
+
+def _chained(
+    first: tuple[int, list[pa.RecordBatch]] | None,
+    second: tuple[int, list[pa.RecordBatch]],
+    rest: Iterator[tuple[int, list[pa.RecordBatch]]],
+) -> Iterator[tuple[int, list[pa.RecordBatch]]]:
+    if first is not None:
+        yield first
+    del first
+    yield second
+    del second
+    yield from rest
+
+
+def _slabs(data: pa.Table | pa.RecordBatchReader) -> Iterator[list[pa.RecordBatch]]:
+    """The rows in pieces of at most `SLAB_ROWS` and about `SLAB_BYTES`; nothing for data without rows."""
+    import pyarrow as pa
+
+    slab: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in data.to_batches() if isinstance(data, pa.Table) else data:
+        at = 0
+        width = max(1, batch.nbytes // max(1, batch.num_rows))
+        while at < batch.num_rows:
+            room = min(SLAB_ROWS - rows, max(1, (SLAB_BYTES - size) // width))
+            piece = batch.slice(at, room)
+            slab.append(piece)
+            at += piece.num_rows
+            rows += piece.num_rows
+            size += piece.num_rows * width
+            if rows >= SLAB_ROWS or size + width > SLAB_BYTES:
+                yield slab
+                slab, rows, size = [], 0, 0
+    if slab:
+        yield slab
+
+
+def _count_nans(table: pa.Table, schema: Json, nans: dict[int, int]) -> None:
+    from pyarrow import compute
+
+    for each, column in zip(schema["fields"], table.columns, strict=True):
+        if each["id"] in nans:
+            nans[each["id"]] += compute.sum(compute.is_nan(column)).as_py() or 0
+
+
+def _tier(row: manifest.Entry) -> int:
+    """The size class of a manifest: 0 for up to 15 files, 1 for up to 255, …"""
+    files = int(row["added_files_count"] + row["existing_files_count"])
+    return (max(1, files).bit_length() - 1) // 4
+
+
+__all__ = ["Written", "append_table", "write_file_asset", "write_table"]
