@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from anabranch.gate import (
     judge,
 )
 from anabranch.names import Limit, parse_limit
+from anabranch.settings import RowLimit
 
 AT = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 HASH = "a" * 64
@@ -30,7 +32,7 @@ OTHER = "b" * 64
 class Rules:
     checks: str = "pass"
     schema: str = "compatible"
-    rows_removed: Limit | None = None
+    rows_removed: Limit | RowLimit | None = None
     approvals: int = 0
     resources: str = "same"
 
@@ -219,6 +221,20 @@ def test_nothing_need_be_computed_for_an_empty_table_nor_for_a_limit_that_allows
     assert judge(
         candidate(tables=[change(rows_removed=None)]), Rules(rows_removed=parse_limit("100%"))
     ).passed
+
+
+def test_a_table_of_unknown_size_is_a_reason_unless_all_its_rows_may_go():
+    made = candidate(tables=[change(rows_before=None, rows_after=None, rows_removed=None)])
+    assert "was not computed" in only(judge(made, Rules(rows_removed=parse_limit(1000)))).text
+    for limit in (None, parse_limit("100%"), RowLimit()):
+        assert judge(made, Rules(rows_removed=limit)).passed
+
+
+def test_the_rules_of_anabranch_toml_are_rules():
+    loses = candidate(tables=[change(rows_removed=11)])
+    assert only(judge(loses, Rules(rows_removed=RowLimit(share=Decimal("0.1"))))).text == (
+        "delays loses 11 of its 100 rows (11.0 %, at most 10 % allowed)"
+    )
 
 
 def test_neither_an_unchanged_table_nor_a_file_loses_rows():

@@ -19,13 +19,14 @@ from anabranch.names import percent
 TableState = Literal["added", "removed", "changed", "same"]
 RuleName = Literal["checks", "schema", "rows_removed", "approvals", "resources"]
 
+_UNKNOWN = 2**63  # more rows than any table has
 _CANDIDATE_TAG = "anabranch candidate 1"
 
 
 class Limit(Protocol):
     """A tolerated number of rows, or share of them; its text is what a person wrote: ``10%``."""
 
-    def allows(self, count: int, total: int) -> bool:
+    def allows(self, count: int, total: int, /) -> bool:
         """Whether count of total rows is tolerated."""
 
 
@@ -269,7 +270,8 @@ def _judge_rows(candidate: Candidate, rules: Rules, found: _Findings, *, told: s
         if change.kind != "table" or change.state in ("added", "same") or change.key in told:
             continue
         before = change.rows_before
-        if before == 0 or (before is not None and limit.allows(before, before)):
+        everything = _UNKNOWN if before is None else before
+        if limit.allows(everything, everything):
             continue
         removed, at_least = change.rows_removed, ""
         if removed is None and before is not None:

@@ -277,10 +277,11 @@ def test_a_long_history_is_read_only_as_far_as_needed():
     assert history.reads[production.id] == 2
 
 
-def test_an_endless_retention_keeps_everything():
+@pytest.mark.parametrize("keep", [None, timedelta.max])
+def test_an_endless_retention_keeps_everything(keep):
     history = History()
     production = history.add("environment", [4000, 10, 1])
-    plan = plan_retention(history.branches, history.commits, keep=timedelta.max, keep_commits=1, now=NOW)
+    plan = plan_retention(history.branches, history.commits, keep=keep, keep_commits=1, now=NOW)
     assert plan.keep == {production.id: 0}
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from anabranch.errors import SignatureError
-from anabranch.names import parse_duration
+from anabranch.errors import AnabranchError, SignatureError
+from anabranch.names import parse_duration, parse_limit
 from anabranch.pipeline.asset import Asset
 
 RuleKind = Literal["not_null", "unique", "row_count", "references", "accepted_values", "fresh"]
@@ -99,7 +99,8 @@ def check(
     inputs: Mapping[str, str | Asset] | None = None,
     description: str = "",
 ) -> Callable[[Callable[..., Any]], Check]:
-    """Declares a check made by a Python function that returns a bool or a `CheckResult`.
+    """Declares a check made by a Python function. It returns a bool, a `CheckResult`, or a frame, table or relation of
+    the offending rows, which passes if it has none.
 
     Args:
         asset: The asset that is judged.
@@ -107,10 +108,22 @@ def check(
         blocking: Whether a failure stops what is downstream, the run's publication and a promotion; else it warns.
         inputs: Parameter → asset, where the parameter's name is not the asset's.
         description: One line; default: the function's docstring.
+
+    Raises:
+        SignatureError: what is decorated is no function, or the check names no asset.
     """
+    given: Any = asset  # @ab.check without parentheses puts the function here
+    if not isinstance(given, Asset | str):
+        what = getattr(given, "__name__", None) or repr(given)
+        raise SignatureError(f"{what} is no asset", hint="name what is judged: @ab.check(orders)")
 
     def declare(function: Callable[..., Any]) -> Check:
-        code = inspect.unwrap(function).__code__
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        if code is None:
+            raise SignatureError(
+                f"a check of {_name(asset)} is a {type(function).__name__}, not a function",
+                hint="decorate a function",
+            )
         return Check(
             name or function.__name__,
             _name(asset),
@@ -127,14 +140,29 @@ def check(
 def not_null(
     asset: Asset | str, *columns: str, at_most: int | str = 0, blocking: bool = True, name: str | None = None
 ) -> Check:
-    """No row has a null in one of the columns. ``at_most`` tolerates a number of rows, or a share such as ``"2%"``."""
+    """No row has a null in one of the columns.
+
+    Args:
+        asset: The asset that is judged.
+        columns: Its columns.
+        at_most: Tolerated number of rows, or a share of all rows such as ``"2%"``.
+        blocking: As for `check`.
+        name: Default: ``not_null_<columns>``.
+
+    Raises:
+        SignatureError: no column is named, or ``at_most`` is neither a number nor a share.
+    """
     return _rule(asset, "not_null", columns, {"at_most": at_most}, blocking, name)
 
 
 def unique(
     asset: Asset | str, *columns: str, at_most: int | str = 0, blocking: bool = True, name: str | None = None
 ) -> Check:
-    """No two rows agree in all the columns; without columns, in the asset's key. Counts the rows beyond the first of each."""
+    """No two rows agree in all the columns; without columns, in the asset's key. Nulls agree with each other.
+
+    ``at_most`` tolerates a number of rows beyond the first of their kind, or their share of all rows. The rest is as for
+    `not_null`.
+    """
     return _rule(
         asset,
         "unique",
@@ -153,7 +181,16 @@ def row_count(
     blocking: bool = True,
     name: str | None = None,
 ) -> Check:
-    """The table has at least ``minimum`` and, if given, at most ``maximum`` rows."""
+    """The table has at least ``minimum`` and, if given, at most ``maximum`` rows.
+
+    Raises:
+        SignatureError: they are no whole numbers, or nothing lies between them.
+    """
+    for what, value in (("minimum", minimum), ("maximum", maximum)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise _refused(asset, "row_count", f"{what}={value!r} is no number of rows", None)
+    if maximum is not None and maximum < minimum:
+        raise _refused(asset, "row_count", f"maximum={maximum} is less than minimum={minimum}", None)
     return _rule(asset, "row_count", (), {"minimum": minimum, "maximum": maximum}, blocking, name)
 
 
@@ -177,11 +214,23 @@ def references(
         at_most: Tolerated number of rows, or a share such as ``"16%"``.
         blocking: As for `check`.
         name: Default: ``references_<columns>_<to>``.
+
+    Rows with a null in one of the columns refer to nothing and are left aside; a share is one of the other rows.
+
+    Raises:
+        SignatureError: the numbers of columns differ, or ``at_most`` is neither a number nor a share.
     """
     columns = (column,) if isinstance(column, str) else tuple(column)
     others = (
         columns if to_column is None else (to_column,) if isinstance(to_column, str) else tuple(to_column)
     )
+    if len(others) != len(columns):
+        raise _refused(
+            asset,
+            "references",
+            f"{len(columns)} columns ({', '.join(columns)}) refer to {len(others)} ({', '.join(others)})",
+            "name as many in to_column",
+        )
     parameters = {"at_most": at_most, "to": _name(to), "to_columns": list(others)}
     return _rule(asset, "references", columns, parameters, blocking, name, other=_name(to))
 
@@ -195,7 +244,22 @@ def accepted_values(
     blocking: bool = True,
     name: str | None = None,
 ) -> Check:
-    """Every value of the column (nulls aside) is one of the given ones."""
+    """Every value of the column (nulls aside) is one of the given ones.
+
+    Args:
+        asset: The asset that is judged.
+        column: Its column.
+        values: Values of the column's type.
+        at_most: Tolerated number of rows, or a share of the rows with a value.
+        blocking: As for `check`.
+        name: Default: ``accepted_values_<column>``.
+
+    Raises:
+        SignatureError: no value is given, or ``at_most`` is neither a number nor a share.
+    """
+    if isinstance(values, str | bytes) or not list(values):
+        what = "are a text, not a list" if isinstance(values, str | bytes) else "are none"
+        raise _refused(asset, "accepted_values", f"the values {what}", 'values=["AA", "UA"]')
     return _rule(
         asset, "accepted_values", (column,), {"at_most": at_most, "values": list(values)}, blocking, name
     )
@@ -209,8 +273,20 @@ def fresh(
     blocking: bool = False,
     name: str | None = None,
 ) -> Check:
-    """The newest value of a date or timestamp column is not older than ``within``. Judged anew at every run."""
-    span = within if isinstance(within, timedelta) else parse_duration(within)
+    """The newest value of a date or timestamp column is not older than ``within``. Judged anew at every run.
+
+    A timestamp without a zone is taken as UTC. A date grows old from the end of its day (UTC) on. A table without any
+    value is not fresh.
+
+    Raises:
+        SignatureError: ``within`` is no duration, or not positive.
+    """
+    try:
+        span = within if isinstance(within, timedelta) else parse_duration(within)
+    except AnabranchError as error:
+        raise _refused(asset, "fresh", error.message, error.hint) from None
+    if span <= timedelta(0):
+        raise _refused(asset, "fresh", f"within={within!r} is no span of time", 'within="1d"')
     return _rule(asset, "fresh", (column,), {"within_seconds": span.total_seconds()}, blocking, name)
 
 
@@ -232,6 +308,20 @@ def _rule(
             place=f"{place[0]}:{place[1]}",
             hint="name one, or give the asset a key",
         )
+    odd = [column for column in columns if not isinstance(column, str) or not column]
+    if odd:
+        raise SignatureError(
+            f"{kind} of {target}: {odd[0]!r} is no column's name", place=f"{place[0]}:{place[1]}"
+        )
+    if "at_most" in parameters:
+        try:
+            parse_limit(parameters["at_most"])
+        except AnabranchError as error:
+            raise SignatureError(
+                f"{kind} of {target}: at_most: {error.message}",
+                place=f"{place[0]}:{place[1]}",
+                hint=error.hint,
+            ) from None
     default = "_".join([kind, *columns, *([other.replace(".", "_")] if other else [])])
     inputs = {"asset": target} | ({"other": other} if other else {})
     return Check(
@@ -241,6 +331,13 @@ def _rule(
         inputs=inputs,
         blocking=blocking,
         place=place,
+    )
+
+
+def _refused(asset: Asset | str, kind: RuleKind, what: str, hint: str | None) -> SignatureError:
+    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to a caller's file and line
+    return SignatureError(
+        f"{kind} of {_name(asset)}: {what}", place=f"{frame.f_code.co_filename}:{frame.f_lineno}", hint=hint
     )
 
 

@@ -37,7 +37,7 @@ def plan_retention(
     commits: Callable[[int], Iterable[Commit]],
     tags: Collection[Tag] = (),
     *,
-    keep: timedelta,
+    keep: timedelta | None,
     keep_commits: int,
     now: datetime,
     leases: Collection[Lease] = (),
@@ -58,13 +58,14 @@ def plan_retention(
         branches: All branches, open and closed.
         commits: Branch id → its commits, newest first; read only as far as needed.
         tags: A branch with a tag is not counted among ``retired_branches`` although the rest of it goes.
-        keep: How long history stays.
+        keep: How long history stays; None: forever.
         keep_commits: How many commits of an environment stay however old; less than 1 counts as 1.
         now: The present time (UTC).
         leases: The leases that are held: ``run:<name>`` and the like protect what they name.
         keep_closed: How long a closed sandbox's content stays.
     """
-    since = _before(now, keep)
+    history = timedelta.max if keep is None else keep
+    since = _before(now, history)
     working = {lease.name.partition(":")[2] for lease in leases if lease.expires_at > now}
     expired = _expired(branches, commits, working, since, now)
     ending = {branch.id for branch in expired}
@@ -77,7 +78,7 @@ def plan_retention(
         else:
             # What expires now is judged as if it had been closed this moment.
             closed_at = branch.closed_at if branch.closed_at is not None and not branch.open else now
-            longer = {"environment": keep, "sandbox": keep_closed, "run": timedelta(0)}[branch.kind]
+            longer = {"environment": history, "sandbox": keep_closed, "run": timedelta(0)}[branch.kind]
             stays = closed_at > _before(now, longer)
         if stays:
             kept[branch.id] = _oldest(branch, commits(branch.id), since, keep_commits)
