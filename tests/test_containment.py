@@ -199,6 +199,36 @@ def test_a_squash_that_came_by_a_merge_from_main_is_found(forked: GitRepo) -> No
     assert ask(forked, "feature", "mine") == Containment(True, "merged content", squash)
 
 
+def test_a_revert_is_not_contained_in_what_was_made_of_the_state_that_it_restores(forked: GitRepo) -> None:
+    forked.git("branch", "side", "main")
+    forked.commit({"a.py": edit(3, "a mistake")})
+    forked.git("branch", "mine")
+    forked.git("revert", "--no-edit", "HEAD")
+    forked.switch("side")
+    forked.commit({"a.py": edit(3, "there")})
+    forked.commit({"a.py": LINES}, "and back")
+    forked.switch("mine")
+    forked.git("merge", "-q", "side")
+    assert (forked.path / "a.py").read_text() == edit(3, "a mistake")
+    assert not ask(forked, "main", "mine").contained
+    forked.git("merge", "-q", "main")
+    assert ask(forked, "main", "mine").how == "ancestor"
+
+
+def test_a_commit_with_many_files_is_found_among_edits_of_some_of_them(forked: GitRepo) -> None:
+    forked.branch("wide")
+    forked.commit({f"wide/{n}.py": f"{n}\n" for n in range(20)} | {"a.py": edit(3, "wide"), "b.py": None})
+    forked.switch("main")
+    for n in range(4):
+        forked.commit({"a.py": edit(3, f"attempt {n}")})
+    forked.commit({"a.py": LINES})
+    assert not ask(forked, "wide").contained
+    squash = forked.squash("wide")
+    for n in range(4):
+        forked.commit({"a.py": edit(3, f"attempt {n}"), "wide/3.py": f"{n}\n\n"})
+    assert ask(forked, "wide").at == squash
+
+
 def test_a_branch_that_merged_main_before_it_was_squashed_is_contained(forked: GitRepo) -> None:
     unrelated_work(forked)
     forked.switch("feature")

@@ -8,7 +8,9 @@ taken over once, as with an ancestor. A cherry-pick of a part does not pass, nor
 other lines. A commit that changed nothing since it left the head's history is contained, for its code is that of its
 base. Merges are computed by ``git merge-tree --write-tree`` (git 2.39); an older git compares patches instead.
 
-For (3) only those C matter that touch a file which the commit changed: between two of them the answer is the same.
+Only those C matter that descend from the point where the commit's branch left (else a commit that restores an older
+state would be taken for contained in whatever was made of that older state), and for (3) only those that touch a file
+which the commit changed (between two of them the answer is the same) and have left none of these files as it was.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from anabranch.git.objects import Objects, is_full_hash
+from anabranch.git.objects import Objects, is_askable, is_full_hash
 from anabranch.git.process import call, refuse
 
 How = Literal["ancestor", "same tree", "merged content", "no"]
 
 _CHUNK = 25
 _MOST_PATHS = 500
+_SAMPLE = 8
 
 
 @dataclass(frozen=True)
@@ -92,17 +95,15 @@ class _Search:
     def same_tree(self) -> str | None:
         if self.inside:  # a merge finds it as well, within the paths
             return None
-        listed = self.objects.history(self.head, self.commit, "--first-parent", f"--max-count={self.limit}")
-        return next((at for at, its in listed.items() if its == self.tree), None)
+        return next((at for at, its in self._after().items() if its == self.tree), None)
 
     def merged(self) -> str | None:
         try:
             at = self._first_unchanged({self.head: self.head_tree})
             if at is not None:
                 return at
-            listed = self._touching(self._touched())
-            listed.pop(self.head, None)
-            ordered = list(listed.items())
+            touched = self._touched()
+            ordered = list(self._possible(self._after(*touched), touched).items())
             for start in range(0, len(ordered), _CHUNK):
                 at = self._first_unchanged(dict(ordered[start : start + _CHUNK]))
                 if at is not None:
@@ -118,9 +119,28 @@ class _Search:
         names = self.objects.diff_names(self.bases[0], self.commit, self.inside)
         return names if 0 < len(names) <= _MOST_PATHS else self.inside
 
-    def _touching(self, names: Sequence[str]) -> dict[str, str]:
-        limits = ("--full-history", f"--max-count={self.limit}", "--", *names)
-        return self.objects.history(self.head, self.commit, *limits)
+    def _after(self, *names: str) -> dict[str, str]:
+        """Commit → tree, newest first, of the head's history since the commit's branch left, that touch the files."""
+        limits = ["--full-history", f"--max-count={self.limit}"]
+        if self.bases:
+            limits += ["--ancestry-path", *(f"^{base}" for base in self.bases)]
+        return self.objects.history(self.head, self.commit, *limits, "--", *names)
+
+    def _possible(self, listed: dict[str, str], touched: Sequence[str]) -> dict[str, str]:
+        """Without the head, which is known, and without those that left a file as it was before the commit changed it."""
+        listed.pop(self.head, None)
+        names = [name for name in touched if is_askable(name)][:_SAMPLE]
+        if len(self.bases) != 1 or not listed or not names:
+            return listed
+        asked = [f"{at}:{name}" for at in (self.bases[0], *listed) for name in names]
+        blobs = self.objects.look_up(asked)
+        before = blobs[: len(names)]
+        rows = (blobs[start : start + len(names)] for start in range(len(names), len(blobs), len(names)))
+        return {
+            at: tree
+            for (at, tree), row in zip(listed.items(), rows, strict=True)
+            if not any(blob is not None and blob == old for blob, old in zip(row, before, strict=True))
+        }
 
     def _first_unchanged(self, candidates: Mapping[str, str]) -> str | None:
         """The first candidate (commit → its tree) into which merging the commit changes nothing within the paths."""
@@ -151,7 +171,7 @@ class _Search:
     def _same_patches(self) -> str | None:
         """For an old git: a commit with the same change as the whole branch, or one for each of the branch's commits."""
         within = self._touched()
-        theirs = self._patches(self._touching(within), within)
+        theirs = self._patches(self._after(*within), within)
         flags = ("-r", "-p", "--binary", "--no-renames")
         whole = call(self.objects.root, "diff-tree", *flags, self.bases[0], self.commit, "--", *within).stdout
         if not whole.strip():
