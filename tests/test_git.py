@@ -54,7 +54,11 @@ def test_a_link_to_the_repository_leads_to_the_real_folder(repo: Repo, tmp_path:
     link.symlink_to(made.path)
     found = Repository.find(link)
     assert found.root == made.path.resolve()
-    assert found.state([link / "a.txt"]).dirty == ()
+    made.write({"a.txt": "2", "b.txt": "1"})
+    (made.path / "out").symlink_to(tmp_path)
+    assert found.state([link / "a.txt"]).dirty == ("a.txt",)
+    assert found.state([link]).dirty == ("a.txt", "b.txt", "out")
+    assert found.state([link / "out"]).dirty == ("out",)
 
 
 def test_no_repository_is_an_error_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

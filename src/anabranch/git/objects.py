@@ -121,7 +121,10 @@ class Objects:
         for given in paths:
             path = Path(given)
             if path.is_absolute():
-                path = Path(os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, self.root))
+                # A link inside the repository is a file of its own; one that leads into it is followed.
+                own = Path(os.path.realpath(path.parent)) / path.name
+                real = own if own.is_relative_to(self.root) else Path(os.path.realpath(path))
+                path = Path(os.path.relpath(real, self.root))
             clean = posixpath.normpath(path.as_posix())
             if clean == ".." or clean.startswith(("../", "/")):
                 raise GitError(f"{given} lies outside of the repository {self.root}")
