@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ import pytest
 
 from anabranch.errors import DefinitionsError, SignatureError
 from anabranch.pipeline import sql_query
-from anabranch.pipeline.sql_query import Query, QueryCache, parse_query
+from anabranch.pipeline.kept import kept_in
+from anabranch.pipeline.sql_query import Query, parse_query
 
 
 def parse(text: str, **more) -> Query:
@@ -106,6 +106,10 @@ def test_layout_comments_and_the_case_of_keywords_do_not_count(text):
     assert parse(text).hash == parse(expected).hash
 
 
+def test_the_case_of_a_type_counts_only_where_it_becomes_a_column_s_name():
+    assert parse("select a::INT as b from t").hash == parse("select a::int as b from t").hash
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -123,6 +127,7 @@ def test_layout_comments_and_the_case_of_keywords_do_not_count(text):
         ('select "select" from t', "select 'select' from t"),
         ("select a-1", "select a - -1"),
         ("select distinct a from t", "select a from t"),
+        ("select cast(a as double) from t", "select cast(a as DOUBLE) from t"),
         ("from a union from b", "from a union all from b"),
         ("from a union all from b", "from a union all by name from b"),
     ],
@@ -162,6 +167,7 @@ def test_the_text_of_a_query_gives_the_same_rows_and_is_its_own_text(text):
         ("select * from t", ()),
         ("select a, t.* from t", ()),
         ("select count(*) from t", ()),
+        ("select a::int from t", ()),
         ("(select a from t) union all select b from u", ("a",)),
         ("select a from t union all by name select b from u", ()),
         ("with x as (select a from t) select a as z from x", ("z",)),
@@ -247,53 +253,11 @@ def test_another_version_of_the_parser_or_dialect_is_another_result(tmp_path, mo
     assert len(keys) == 3
 
 
-def test_a_damaged_file_is_passed_over(tmp_path):
-    parse(QUERY, cache_dir=tmp_path)
-    file = tmp_path / "queries.jsonl"
-    whole = file.read_bytes()
-    file.write_bytes(b'{"key": 1}\nnot json\n[]\n' + whole + whole[: len(whole) // 2])
-    key = sql_query._key(QUERY, "duckdb")
-    assert QueryCache(tmp_path).get(key) == parse(QUERY)
-    assert QueryCache(tmp_path).get("other") is None
-
-
-def test_a_file_from_elsewhere_with_other_fields_is_passed_over(tmp_path):
-    (tmp_path / "queries.jsonl").write_text(json.dumps({"key": "k", "inputs": [], "more": 1}) + "\n")
-    assert QueryCache(tmp_path).get("k") is None
-
-
-def test_one_cache_sees_what_another_has_kept(tmp_path):
-    one, other = QueryCache(tmp_path / "made"), QueryCache(tmp_path / "made")
-    query = parse(QUERY)
-    assert other.get("k") is None
-    one.put("k", query)
-    assert other.get("k") == query
-
-
-def test_many_processes_write_one_file(tmp_path):
-    code = (
-        "import pathlib, sys\n"
-        "from anabranch.pipeline.sql_query import Query, QueryCache\n"
-        f"cache = QueryCache(pathlib.Path({str(tmp_path)!r}))\n"
-        "for n in range(200):\n"
-        "    cache.put(f'{sys.argv[1]}.{n}', Query((), (), 'x' * 3000, 'h'))\n"
-    )
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(n)]) for n in range(4)]
-    assert [process.wait() for process in processes] == [0] * 4
-    cache = QueryCache(tmp_path)
-    assert all(cache.get(f"{process}.{n}") is not None for process in range(4) for n in range(200))
-
-
-def test_a_file_that_has_grown_keeps_its_newer_half(tmp_path, monkeypatch):
-    monkeypatch.setattr(sql_query, "_MAX_BYTES", 10_000)
-    cache = QueryCache(tmp_path)
-    for n in range(100):
-        cache.put(str(n), Query((), (), "x" * 300, "h"))
-    assert (tmp_path / "queries.jsonl").stat().st_size <= 10_000
-    later = QueryCache(tmp_path)
-    assert later.get("99") is not None
-    assert later.get("0") is None
-    assert [path.name for path in tmp_path.iterdir()] == ["queries.jsonl"]
+def test_a_damaged_result_is_computed_again(tmp_path):
+    found = parse(QUERY, cache_dir=tmp_path)
+    for damage in ([1], {"a": 1}, None, "text"):
+        kept_in(tmp_path / "queries.jsonl").put(sql_query._key(QUERY, "duckdb"), damage)
+        assert parse(QUERY, cache_dir=tmp_path) == found
 
 
 def test_a_folder_that_can_not_be_written_is_no_error(tmp_path):

@@ -29,12 +29,8 @@ _FORMAT = "ab1"
 
 def digest(*pieces: str) -> str:
     """32 hexadecimal digits (BLAKE2b) of strings, each with its length, so that no two lists of strings are alike."""
-    state = hashlib.blake2b(digest_size=16)
-    for piece in pieces:
-        data = piece.encode("utf-8", "surrogatepass")
-        state.update(b"%d:" % len(data))
-        state.update(data)
-    return state.hexdigest()
+    text = "".join([f"{len(piece)}:{piece}" for piece in pieces])
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class Reference(NamedTuple):
@@ -84,11 +80,11 @@ class _Scope:
         self.loads: list[tuple[str, tuple[str, ...]]] = []
 
 
-def constant(value: object) -> str:
+def constant(value: Any) -> str:
     """The text of a literal: 1, 1.0, True and 1+0j are four texts."""
     kind = type(value)
     if kind is str:
-        return "s" + _quote(value)  # type: ignore[arg-type]
+        return "s" + _quote(value)
     if value is None or value is True or value is False:
         return str(value)
     if kind is int:
@@ -96,9 +92,9 @@ def constant(value: object) -> str:
     if kind is float:
         return f"f{value!r}"
     if kind is bytes:
-        return "b" + value.hex()  # type: ignore[attr-defined]
+        return f"b{value.hex()}"
     if kind is complex:
-        return f"c{value.real!r},{value.imag!r}"  # type: ignore[attr-defined]
+        return f"c{value.real!r},{value.imag!r}"
     if value is Ellipsis:
         return "..."
     raise TypeError(f"{kind.__name__} is no literal")
@@ -116,41 +112,52 @@ def is_type_checking(test: ast.expr) -> bool:
 def chain(node: ast.expr) -> tuple[str, tuple[str, ...]] | None:
     """``("a", ("b", "c"))`` of ``a.b.c``; None of anything that does not start at a name."""
     attributes: list[str] = []
-    while isinstance(node, ast.Attribute):
+    while type(node) is ast.Attribute:
         attributes.append(node.attr)
         node = node.value
-    if isinstance(node, ast.Name):
-        return node.id, tuple(reversed(attributes))
+    if type(node) is ast.Name:
+        attributes.reverse()
+        return node.id, tuple(attributes)
     return None
 
 
 def scan(
-    nodes: Sequence[ast.AST], *, is_framework: Callable[[str, tuple[str, ...]], bool] | None = None
+    nodes: Sequence[ast.AST],
+    *,
+    is_framework: Callable[[str], bool] = lambda _name: False,
+    bare: bool = False,
 ) -> Scanned:
     """Reads statements or expressions of a module's top level, or a definition nested in it.
 
     Args:
         nodes: What makes up one definition, in the order of the file.
-        is_framework: Whether a dotted name means something of anabranch: such decorators only describe, so they
-            are left out, text and names.
+        is_framework: Whether a name stands for something of anabranch: such decorators only describe, so they are left
+            out, text and names.
+        bare: Leaves out the decorators of the nodes themselves.
     """
-    walk = _Walk(is_framework or (lambda _name, _attributes: False))
+    walk = _Walk(is_framework)
+    walk.bare = frozenset(nodes) if bare else frozenset()
     walk.block(nodes)
-    found = walk.close_root()
-    return Scanned(
-        digest(_FORMAT, "".join(walk.out)), tuple(sorted(found)), tuple(dict.fromkeys(walk.remarks))
-    )
+    return walk.scanned()
+
+
+def scan_decorator(node: ast.expr, *, is_framework: Callable[[str], bool] = lambda _name: False) -> Scanned:
+    """Reads a decorator by itself; what its name leads to is only put into."""
+    walk = _Walk(is_framework)
+    walk.change(node.func if isinstance(node, ast.Call) else node)
+    walk.node(node)
+    return walk.scanned()
 
 
 def bound_names(function: _FunctionNode | ast.Lambda) -> frozenset[str]:
     """The names that are local to a function."""
-    walk = _Walk(lambda _name, _attributes: True)
+    walk = _Walk(lambda _name: True)
     walk.node(function)
     return frozenset(walk.locals_of.get(function, ()))
 
 
 class _Walk:
-    def __init__(self, is_framework: Callable[[str, tuple[str, ...]], bool]) -> None:
+    def __init__(self, is_framework: Callable[[str], bool]) -> None:
         self.out: list[str] = []
         self.references: set[Reference] = set()
         self.remarks: list[tuple[int, str]] = []
@@ -159,6 +166,7 @@ class _Walk:
         self.in_annotation = False
         self.locals_of: dict[ast.AST, set[str]] = {}
         self.changing: set[int] = set()
+        self.bare: frozenset[ast.AST] = frozenset()
 
     # The walk itself -------------------------------------------------------------------------------------------------
 
@@ -266,11 +274,12 @@ class _Walk:
             elif name not in scope.binds or name in scope.nonlocals:
                 parent.loads.append((name, attributes))
 
-    def close_root(self) -> set[Reference]:
+    def scanned(self) -> Scanned:
         for name, attributes in self.root.loads:
             if name not in self.root.binds:
                 self.references.add(Reference(name, attributes))
-        return self.references
+        text = digest(_FORMAT, "".join(self.out))
+        return Scanned(text, tuple(sorted(self.references)), tuple(dict.fromkeys(self.remarks)))
 
     def change(self, node: ast.expr) -> None:
         """Remembers that the name at the start of an expression is only put into."""
@@ -408,19 +417,22 @@ class _Walk:
 
     # Definitions -----------------------------------------------------------------------------------------------------
 
-    def decorators(self, nodes: list[ast.expr]) -> None:
-        for node in nodes:
-            found = chain(node.func if isinstance(node, ast.Call) else node)
-            if found is not None and self.is_framework(*found):
+    def decorators(self, node: _FunctionNode | ast.ClassDef) -> None:
+        if node in self.bare:
+            return
+        for decorator in node.decorator_list:
+            head = decorator.func if isinstance(decorator, ast.Call) else decorator
+            found = chain(head)
+            if found is not None and self.is_framework(found[0]):
                 continue
             self.out.append(" @")
-            self.change(node.func if isinstance(node, ast.Call) else node)
-            self.node(node)
+            self.change(head)
+            self.node(decorator)
 
     def function(self, node: _FunctionNode) -> None:
         self.bind(node.name)
         self.out.append(f"({type(node).__name__} {node.name}")
-        self.decorators(node.decorator_list)
+        self.decorators(node)
         typed = bool(getattr(node, "type_params", None))
         if typed:
             self.open("function")
@@ -504,7 +516,7 @@ class _Walk:
     def class_(self, node: ast.ClassDef) -> None:
         self.bind(node.name)
         self.out.append(f"(ClassDef {node.name}")
-        self.decorators(node.decorator_list)
+        self.decorators(node)
         typed = bool(getattr(node, "type_params", None))
         if typed:
             self.open("function")

@@ -1,18 +1,33 @@
-"""One project file as names: which statements of its top level make each name, and what it imports.
+"""One project file as names: the hash of what makes each name, what that uses, and what the file imports.
 
-Reads text, never runs it. Knows nothing of other files: an import is only written down here.
+Reads text, never runs it. Knows nothing of other files: an import is only written down here. All definitions are read
+at once and the syntax tree is let go, because trees of many files are slow company for the garbage collector; the tree
+is made again for the few objects that can't be found by name.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from anabranch.pipeline.canonical import Reference, is_type_checking
+from anabranch.pipeline.canonical import (
+    Reference,
+    Scanned,
+    chain,
+    is_type_checking,
+    scan,
+    scan_decorator,
+)
+from anabranch.pipeline.kept import Kept
 
+FRAMEWORK = "anabranch"
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -20,6 +35,38 @@ LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _TRIES = (ast.Try, ast.TryStar)
 _WITHS = (ast.With, ast.AsyncWith)
 _SILENT = frozenset({"print", "log", "logger", "logging", "warnings"})
+_FORMAT = f"1 {sys.version_info.major}.{sys.version_info.minor}"
+
+
+class Decorator(NamedTuple):
+    """A decorator of a definition at the top level: the dotted name it starts with, and what `scan` says of it."""
+
+    name: str
+    attributes: tuple[str, ...]
+    scanned: Scanned
+
+
+class Unit(NamedTuple):
+    """What makes one name of a module.
+
+    Attributes:
+        kind: ``function``, ``class`` or ``constant``.
+        line: Where it begins, from 1.
+        scanned: The text of all statements that make or change it, without the decorators below.
+        decorators: Those of a definition that stands alone; whether they are anabranch's another file may tell.
+        spans: First and last line of each statement.
+        binds: Whether a statement binds the name itself, rather than change what it holds.
+        alone: The first line (a decorator's, if there is one) of the only function or class of that name at the top
+            level; 0 if there is another.
+    """
+
+    kind: str
+    line: int
+    scanned: Scanned
+    decorators: tuple[Decorator, ...]
+    spans: tuple[tuple[int, int], ...]
+    binds: bool
+    alone: int
 
 
 class Place:
@@ -52,8 +99,20 @@ class Place:
         return ".".join(getattr(node, "name", "<lambda>") for node in (*self.within, self.node))
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Holds the garbage collector back while many objects are made that all stay or all go."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Source:
-    """One file of the project, parsed.
+    """One file of the project, read.
 
     Args:
         name: The module's dotted name.
@@ -61,18 +120,26 @@ class Source:
         relative: Its path from the project's root, with ``/``.
         is_package: Whether relative imports start in it rather than beside it.
         folders: Where its submodules are.
+        kept: Where results are kept from process to process, by the file's content; None to keep nothing.
 
     Attributes:
         sha256: Of the file's bytes.
         error: What the parser said, if it is no Python.
-        statements: Name → the top-level statements that make or change it, in the file's order.
-        passed: Name → calls at the top level that were handed it, and may have changed it.
+        units: Name → what makes it, for all names that statements of the top level make.
         imports: Name → what its imports stand for.
         stars: The modules of ``from … import *``.
+        exported: The names in a literal ``__all__``, or None.
     """
 
     def __init__(
-        self, name: str, path: Path | None, relative: str, *, is_package: bool, folders: tuple[Path, ...]
+        self,
+        name: str,
+        path: Path | None,
+        relative: str,
+        *,
+        is_package: bool,
+        folders: tuple[Path, ...],
+        kept: Kept | None = None,
     ) -> None:
         self.name = name
         self.path = path
@@ -80,19 +147,18 @@ class Source:
         self.is_package = is_package
         self.folders = folders
         self.error: str | None = None
-        self.statements: dict[str, list[ast.stmt]] = {}
-        self.passed: dict[str, list[ast.stmt]] = {}
+        self.units: dict[str, Unit] = {}
         self.imports: dict[str, list[Reference]] = {}
         self.stars: list[Reference] = []
-        data = path.read_bytes() if path is not None else b""
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        try:
-            self.tree = ast.parse(data)
-        except (SyntaxError, ValueError) as error:
-            self.tree = ast.Module([], [])
-            self.error = str(error)
-        for statement in self.tree.body:
-            self._index(statement, statement)
+        self.exported: frozenset[str] | None = None
+        self._data = path.read_bytes() if path is not None else b""
+        self.sha256 = hashlib.sha256(self._data).hexdigest()
+        key = f"{_FORMAT} {self.sha256}"
+        if self._data and (kept is None or not self._restore(kept.get(key))):
+            with uncollected():
+                self._read()
+            if kept is not None:
+                kept.put(key, self._plain())
 
     @property
     def package(self) -> str:
@@ -109,28 +175,39 @@ class Source:
         base = parts[: len(parts) - (target.level - 1)]
         return ".".join((*base, target.module) if target.module else base)
 
-    @cached_property
-    def exported(self) -> frozenset[str] | None:
-        """The names in a literal ``__all__``, or None."""
-        names: set[str] = set()
-        for statement in self.statements.get("__all__", ()):
-            value = getattr(statement, "value", None)
-            if not isinstance(value, ast.List | ast.Tuple):
-                return None
-            names.update(
-                e.value for e in value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)
-            )
-        return frozenset(names) if names else None
-
     def exports(self, name: str) -> bool:
         """Whether ``from this import *`` brings the name."""
-        if self.exported is not None:
-            return name in self.exported
-        return not name.startswith("_")
+        return name in self.exported if self.exported is not None else not name.startswith("_")
 
-    # The index -------------------------------------------------------------------------------------------------------
+    def is_framework(self, name: str) -> bool:
+        """Whether this file imports the name from anabranch."""
+        return any(
+            t.level == 0 and t.module.partition(".")[0] == FRAMEWORK for t in self.imports.get(name, ())
+        )
 
-    def _index(self, statement: ast.stmt, top: ast.stmt) -> None:
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            tree = ast.parse(self._data)
+        except (SyntaxError, ValueError) as error:
+            self.error = str(error)
+            return
+        statements: dict[str, list[ast.stmt]] = {}
+        handed: dict[str, list[ast.stmt]] = {}
+        for statement in tree.body:
+            self._index(statement, statement, statements, handed)
+        self.exported = _exported(statements.get("__all__", ()))
+        for name, made in statements.items():
+            self.units[name] = self._unit(name, made, handed.get(name, ()))
+
+    def _index(
+        self,
+        statement: ast.stmt,
+        top: ast.stmt,
+        statements: dict[str, list[ast.stmt]],
+        handed: dict[str, list[ast.stmt]],
+    ) -> None:
         if isinstance(statement, ast.Import):
             for alias in statement.names:
                 module = alias.name if alias.asname else alias.name.partition(".")[0]
@@ -147,16 +224,81 @@ class Source:
                     )
             return
         for name in _made(statement):
-            stored = self.statements.setdefault(name, [])
+            stored = statements.setdefault(name, [])
             if not stored or stored[-1] is not top:
                 stored.append(top)
         for name in _handed(statement):
-            self.passed.setdefault(name, []).append(top)
+            handed.setdefault(name, []).append(top)
         for block in blocks(statement):
             for inner in block:
-                self._index(inner, top)
+                self._index(inner, top, statements, handed)
+
+    def _unit(self, name: str, made: list[ast.stmt], handed: Iterable[ast.stmt]) -> Unit:
+        kind = _kind(made, name)
+        statements = made
+        if kind != "function":
+            more = [s for s in handed if s not in made and not self._describes(s)]
+            statements = sorted((*made, *more), key=lambda s: s.lineno)
+        cuts = [cut(s, name) or s for s in statements]
+        only = made[0] if len(made) == 1 and isinstance(made[0], DEFINITIONS) else None
+        definitions = [s for s in made if isinstance(s, DEFINITIONS)]
+        first = definitions[0] if definitions else statements[0]
+        return Unit(
+            kind,
+            first.lineno,
+            scan(cuts, is_framework=self.is_framework, bare=only is not None),
+            tuple(self._decorator(d) for d in only.decorator_list) if only is not None else (),
+            tuple(
+                (first_line(s) if isinstance(s, DEFINITIONS) else s.lineno, s.end_lineno or s.lineno)
+                for s in statements
+            ),
+            _binds(made, name),
+            first_line(definitions[0]) if len(definitions) == 1 else 0,
+        )
+
+    def _decorator(self, node: ast.expr) -> Decorator:
+        found = chain(node.func if isinstance(node, ast.Call) else node) or ("", ())
+        return Decorator(*found, scan_decorator(node, is_framework=self.is_framework))
+
+    def _describes(self, statement: ast.stmt) -> bool:
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        found = chain(call.func) if isinstance(call, ast.Call) else None
+        return found is not None and self.is_framework(found[0])
+
+    # Keeping ---------------------------------------------------------------------------------------------------------
+
+    def _plain(self) -> Any:
+        exported = None if self.exported is None else sorted(self.exported)
+        return [self.error, self.units, self.imports, self.stars, exported]
+
+    def _restore(self, plain: Any) -> bool:
+        if plain is None:
+            return False
+        try:
+            self.error, units, imports, stars, exported = plain
+            self.units = {name: _unit_of(fields) for name, fields in units.items()}
+            self.imports = {name: [_reference(t) for t in targets] for name, targets in imports.items()}
+            self.stars = [_reference(t) for t in stars]
+            self.exported = None if exported is None else frozenset(exported)
+        except (TypeError, ValueError, AttributeError):
+            self.error, self.units, self.imports, self.stars, self.exported = None, {}, {}, [], None
+            return False
+        return True
 
     # Looking up what the interpreter holds -----------------------------------------------------------------------------
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The syntax tree."""
+        try:
+            return ast.parse(self._data)
+        except (SyntaxError, ValueError):
+            return ast.Module([], [])
+
+    @cached_property
+    def alone(self) -> dict[int, str]:
+        """First line → the name of the function or class that begins there, is at the top level, and alone so named."""
+        return {unit.alone: name for name, unit in self.units.items() if unit.alone}
 
     @cached_property
     def places(self) -> dict[int, list[Place]]:
@@ -274,6 +416,60 @@ def _deep(statement: ast.stmt) -> set[str]:
             if isinstance(inner, ast.Import | ast.ImportFrom):
                 names.update((a.asname or a.name).partition(".")[0] for a in inner.names)
     return names
+
+
+def _exported(statements: Iterable[ast.stmt]) -> frozenset[str] | None:
+    names: set[str] = set()
+    for statement in statements:
+        value = getattr(statement, "value", None)
+        if not isinstance(value, ast.List | ast.Tuple):
+            return None
+        names.update(e.value for e in value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str))
+    return frozenset(names) if names else None
+
+
+def _kind(statements: Iterable[ast.stmt], name: str) -> str:
+    found = "constant"
+    for statement in statements:
+        for node in (statement, *(inner for block in blocks(statement) for inner in block)):
+            if isinstance(node, DEFINITIONS) and node.name == name:
+                found = "class" if isinstance(node, ast.ClassDef) else "function"
+    return found
+
+
+def _binds(statements: Iterable[ast.stmt], name: str) -> bool:
+    for statement in statements:
+        if isinstance(statement, DEFINITIONS):
+            return True
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load):
+                return True
+            if isinstance(node, DEFINITIONS) and node.name == name:
+                return True
+    return False
+
+
+def _reference(fields: Any) -> Reference:
+    name, attributes, module, level, use = fields
+    return Reference(name, tuple(attributes), module, level, use)
+
+
+def _scanned(fields: Any) -> Scanned:
+    text, references, remarks = fields
+    return Scanned(text, tuple(map(_reference, references)), tuple((line, said) for line, said in remarks))
+
+
+def _unit_of(fields: Any) -> Unit:
+    kind, line, scanned, decorators, spans, binds, alone = fields
+    return Unit(
+        kind,
+        line,
+        _scanned(scanned),
+        tuple(Decorator(name, tuple(attributes), _scanned(s)) for name, attributes, s in decorators),
+        tuple((first, last) for first, last in spans),
+        binds,
+        alone,
+    )
 
 
 def root_name(node: ast.expr) -> str | None:

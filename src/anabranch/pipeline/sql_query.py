@@ -9,13 +9,9 @@ imported. Knows SQL, and no assets: whether a table that is read exists is asked
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import tempfile
-import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +20,13 @@ from anabranch.errors import SignatureError
 from anabranch.names import DEFAULT_NAMESPACE
 from anabranch.pipeline.canonical import digest
 from anabranch.pipeline.distributions import Distributions
+from anabranch.pipeline.kept import kept_in
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
 _FORMAT = 1
 _FILE = "queries.jsonl"
-_MAX_BYTES = 16 * 2**20
 _SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYSTEM = frozenset({"information_schema", "pg_catalog"})
 _OUTSIDE_FUNCTIONS = frozenset(
@@ -82,95 +78,23 @@ def parse_query(query: str, *, name: str, dialect: str = "duckdb", cache_dir: Pa
     Raises:
         SignatureError: it has a syntax error (``facts`` hold line and column), is no such statement, or is several.
     """
-    cache = _cache(cache_dir) if cache_dir is not None else None
-    key = _key(query, dialect) if cache is not None else ""
-    found = cache.get(key) if cache is not None else None
+    if cache_dir is None:
+        return _parse(query, name, dialect)
+    kept = kept_in(cache_dir / _FILE)
+    key = _key(query, dialect)
+    found = _restored(kept.get(key))
     if found is None:
         found = _parse(query, name, dialect)
-        if cache is not None:
-            cache.put(key, found)
+        kept.put(key, [found.inputs, found.outside, found.normalised, found.hash, found.columns])
     return found
 
 
-class QueryCache:
-    """Results of `parse_query` in one file of JSON lines.
-
-    A line is appended in one write, so processes that write at the same time lose nothing; a line that was cut off by
-    a crash is passed over, and parsed again. Nothing is flushed: what a power cut takes is computed again. When the
-    file has grown past 16 MB, the older half is dropped, and the new file replaces the old one whole.
-
-    Args:
-        folder: Where ``queries.jsonl`` lies.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / _FILE
-        self._lock = threading.Lock()
-        self._known: dict[str, Query] = {}
-        self._read_to = 0
-        self._inode = 0
-
-    def get(self, key: str) -> Query | None:
-        """What is kept under a key, also by another process."""
-        with self._lock:
-            if key not in self._known:
-                self._refresh()
-            return self._known.get(key)
-
-    def put(self, key: str, query: Query) -> None:
-        """Keeps a result; does nothing if the folder can't be written."""
-        line = (json.dumps({"key": key, **asdict(query)}, ensure_ascii=True) + "\n").encode()
-        with self._lock:
-            self._known[key] = query
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("ab", buffering=0) as file:
-                    file.write(line)
-                    size = file.tell()
-                if size > _MAX_BYTES:
-                    self._halve()
-            except OSError:
-                return
-
-    def _refresh(self) -> None:
-        """Reads what was appended since the last time."""
-        try:
-            with self._path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                if status.st_ino != self._inode or status.st_size < self._read_to:
-                    self._inode, self._read_to = status.st_ino, 0
-                if status.st_size == self._read_to:
-                    return
-                file.seek(self._read_to)
-                data = file.read()
-        except OSError:
-            return
-        whole = data.rfind(b"\n") + 1
-        self._read_to += whole
-        for line in data[:whole].splitlines():
-            try:
-                fields = json.loads(line)
-                key = fields.pop("key")
-                for field in ("inputs", "outside", "columns"):
-                    fields[field] = tuple(fields[field])
-                self._known[key] = Query(**fields)
-            except (ValueError, TypeError, KeyError, AttributeError):
-                continue
-
-    def _halve(self) -> None:
-        lines = self._path.read_bytes().splitlines(keepends=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".queries-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.writelines(lines[len(lines) // 2 :])
-            os.replace(temporary, self._path)  # noqa: PTH105 - both are plain texts here
-        except OSError:
-            os.unlink(temporary)  # noqa: PTH108 - as above
-
-
-@lru_cache(maxsize=64)
-def _cache(folder: Path) -> QueryCache:
-    return QueryCache(folder)
+def _restored(plain: Any) -> Query | None:
+    try:
+        inputs, outside, normalised, text, columns = plain
+        return Query(tuple(inputs), tuple(outside), normalised, text, tuple(columns))
+    except (TypeError, ValueError):
+        return None
 
 
 @lru_cache(maxsize=1)
@@ -231,7 +155,7 @@ def _parse(query: str, name: str, dialect: str) -> Query:
     )
 
 
-def _refuse_others(statement: exp.Expression, name: str) -> None:
+def _refuse_others(statement: exp.Expr, name: str) -> None:
     from sqlglot import exp
 
     hint = (
@@ -249,7 +173,7 @@ def _refuse_others(statement: exp.Expression, name: str) -> None:
             )
 
 
-def _tables(node: exp.Expression, visible: frozenset[str]) -> Iterator[tuple[exp.Table, frozenset[str]]]:
+def _tables(node: exp.Expr, visible: frozenset[str]) -> Iterator[tuple[exp.Table, frozenset[str]]]:
     """Every table reference with the names of the CTEs that it can see.
 
     A CTE sees those before it, and itself if the WITH is recursive; so ``with orders as (select * from orders)`` reads
@@ -305,7 +229,7 @@ def _sort_out(
     reads.setdefault(full.lower(), full)
 
 
-def _columns(statement: exp.Expression) -> tuple[str, ...]:
+def _columns(statement: exp.Expr) -> tuple[str, ...]:
     from sqlglot import exp
 
     if not isinstance(statement, exp.Select | exp.SetOperation | exp.Subquery):
@@ -319,21 +243,38 @@ def _columns(statement: exp.Expression) -> tuple[str, ...]:
         and statement.args.get("by_name")
     ):
         return ()
-    names = tuple(e.output_name for e in leftmost.expressions)
+    names = tuple(e.output_name if _is_named(e) else "" for e in leftmost.expressions)
     return names if all(n and n != "*" for n in names) else ()
+
+
+def _is_named(column: exp.Expr) -> bool:
+    """Whether a column has a name of its own, rather than one that DuckDB makes of its text."""
+    from sqlglot import exp
+
+    return isinstance(column, exp.Alias | exp.Column)
 
 
 # The text -------------------------------------------------------------------------------------------------------------
 
 
-def _normalise(query: str, tokens: list[Any], statement: exp.Expression, dialect: str) -> str:
+def _normalise(query: str, tokens: list[Any], statement: exp.Expr, dialect: str) -> str:
     from sqlglot import exp
-    from sqlglot.tokens import TokenType
+    from sqlglot.parser import Parser
+    from sqlglot import TokenType
 
     written: set[str] = set()  # names: their case may become a column's
     for node in statement.walk():
         if not isinstance(node, exp.Anonymous):
             written.update(value for value in node.args.values() if isinstance(value, str))
+    # DuckDB calls an unnamed column ``CAST(a AS double)``, with the type as it is written.
+    types: frozenset[Any] = frozenset()
+    if any(
+        e.find(exp.DataType)
+        for s in statement.find_all(exp.Select)
+        for e in s.expressions
+        if not _is_named(e)
+    ):
+        types = frozenset(Parser.TYPE_TOKENS)
     pieces: list[str] = []
     before: Any = None
     for token in tokens:
@@ -346,7 +287,8 @@ def _normalise(query: str, tokens: list[Any], statement: exp.Expression, dialect
         elif _SAFE.match(raw):
             words = " ".join(raw.split())
             prefixed = raw[-1] in "'\"$"  # e'…', x'…': a literal
-            text = raw if prefixed else words if words in written else words.upper()
+            kept = words in written or token.token_type in types
+            text = raw if prefixed else words if kept else words.upper()
         if pieces and not _tight(before, token, TokenType):
             pieces.append(" ")
         pieces.append(text)
