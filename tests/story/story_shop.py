@@ -54,7 +54,7 @@ defs = ab.Definitions(
 )
 '''
 
-PRICES = '''
+PRICES = """
 import pyarrow.compute as pc
 
 TAX = 0.2
@@ -63,7 +63,7 @@ TAX = 0.2
 def with_tax(net):
     # the tax is on top
     return pc.multiply(net, 1 + TAX)
-'''
+"""
 
 
 class Shop:

@@ -8,7 +8,6 @@ from story_shop import SETTINGS, ran
 from anabranch.errors import BehindError, DirtyError, GateError, PromotionError, StaleError, UndeterminedError
 
 
-
 def raise_tax(shop, to: str = "0.25") -> None:
     shop.edit("shop/prices.py", "TAX = 0.2", f"TAX = {to}")
 
@@ -19,7 +18,10 @@ def test_the_first_run_on_main_builds_production_in_one_commit(make_shop):
     assert result.ok
     assert result.commit == "production@1"
     assert ran(result) == ["customers", "orders", "paid", "report", "revenue"]
-    assert shop.rows("report", "production") == [{"name": "Ada", "revenue": 48.0}, {"name": "Bob", "revenue": 24.0}]
+    assert shop.rows("report", "production") == [
+        {"name": "Ada", "revenue": 48.0},
+        {"name": "Bob", "revenue": 24.0},
+    ]
 
 
 def test_a_second_run_without_a_change_runs_nothing_and_commits_nothing(shop):
@@ -40,7 +42,11 @@ def test_an_edit_of_a_comment_or_of_layout_runs_nothing(shop):
     shop.switch("fix", new=True)
     shop.edit("shop/prices.py", "# the tax is on top", "# taxes are added\n\n")
     shop.edit("shop/definitions.py", '"""What was ordered."""', '"""Orders."""')
-    shop.edit("shop/definitions.py", "select customer, sum(gross) as revenue", "SELECT customer,\n  sum(gross) AS revenue -- gross")
+    shop.edit(
+        "shop/definitions.py",
+        "select customer, sum(gross) as revenue",
+        "SELECT customer,\n  sum(gross) AS revenue -- gross",
+    )
     assert ran(shop.run()) == []
 
 
@@ -274,7 +280,9 @@ def test_a_protected_environment_wants_a_yes(shop):
     with pytest.raises(GateError, match="not confirmed"):
         shop.project.promote(in_process=True, confirm=lambda _: False)
     seen = []
-    shop.project.promote(in_process=True, confirm=lambda prepared: bool(seen.append(prepared.verdict) or True))
+    shop.project.promote(
+        in_process=True, confirm=lambda prepared: bool(seen.append(prepared.verdict) or True)
+    )
     assert seen[0].passed
     assert shop.head() == 2
 
