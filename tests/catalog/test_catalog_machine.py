@@ -214,7 +214,7 @@ class Histories(RuleBasedStateMachine):
         self.together(lambda catalog: catalog.delete_tag(name))
 
     @rule(
-        depths=st.lists(st.integers(-1, 5), min_size=1, max_size=4),
+        depths=st.lists(st.integers(-1, 9), min_size=1, max_size=4),
         drop_closed=st.booleans(),
         drop_one=st.sampled_from([None] * 6 + [0, 1]),
     )

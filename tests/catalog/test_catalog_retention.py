@@ -291,3 +291,47 @@ def test_a_key_that_came_and_went_between_two_retained_commits_is_no_change(cata
     catalog.set_tag("first", Point(root.id, 1))
     catalog.retire({root.id: 3})
     assert catalog.changes(Point(root.id, 1), Point(root.id, 3)) == []
+
+
+def test_a_longer_retention_keeps_what_is_left_and_nothing_besides(catalog: Catalog, clock: Clock) -> None:
+    root = production(catalog, a=1, b=1)
+    branch = sandbox(catalog)
+    for version in range(2, 10):
+        put(catalog, root, a=version)
+    catalog.commit(CommitRequest(root.id, changes=entries(b=2)))
+    catalog.commit(CommitRequest(branch.id, base=10))
+    for number in (1, 3, 5):
+        catalog.set_tag(f"t{number}", Point(root.id, number))
+    assert retire(catalog, clock, {root.id: 9, branch.id: 1}) == ["a2", "a4", "a6", "a7", "a8"]
+    for number in (1, 3, 5):
+        catalog.delete_tag(f"t{number}")
+    keep = {root.id: 4, branch.id: 0}
+    assert names(catalog.reachable(keep)) == ["a5", "a9", "b1", "b2"]
+    assert retire(catalog, clock, keep) == ["a1", "a2", "a3", "a4", "a6", "a7", "a8"]
+    assert versions(catalog.entries(Point(root.id, 5))) == {"a": "5", "b": "1"}
+    for point in (
+        Point(root.id, 1),
+        Point(root.id, 3),
+        Point(root.id, 4),
+        Point(root.id, 8),
+        Point(branch.id, 0),
+    ):
+        with pytest.raises(RefError):
+            catalog.entries(point)
+
+
+def test_a_row_that_only_retired_commits_saw_goes_even_if_more_is_kept_than_before(
+    catalog: Catalog, clock: Clock
+) -> None:
+    root = production(catalog)
+    put(catalog, root, z=1)
+    put(catalog, root, a=1)
+    for version in range(6):
+        put(catalog, root, z=version)
+    put(catalog, root, a=2)
+    put(catalog, root, z=9)
+    catalog.set_tag("early", Point(root.id, 3))
+    retire(catalog, clock, {root.id: 10})
+    catalog.delete_tag("early")
+    assert "a1" in retire(catalog, clock, {root.id: 6})
+    assert catalog.find("f-a-1") == []

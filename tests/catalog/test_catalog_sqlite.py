@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from catalog_world import Clock, entries, keep_all, production, put, sandbox, seen
 
-from anabranch.catalog import open_catalog
-from anabranch.catalog.base import CommitRequest
+from anabranch.catalog import open_catalog, queries
+from anabranch.catalog.base import CommitRequest, Point
 from anabranch.catalog.database import Database, Transaction
 from anabranch.catalog.dialect import SqliteDialect
 from anabranch.catalog.memory import MemoryCatalog
 from anabranch.catalog.schema import MIGRATIONS, ensure_schema
 from anabranch.catalog.sql import SqlCatalog
-from anabranch.errors import CatalogError, CatalogVersionError, LeaseError
+from anabranch.errors import CatalogError, CatalogVersionError, LeaseError, RefError
 
 NEWER = (
     *MIGRATIONS,
@@ -153,6 +153,18 @@ def test_text_that_no_database_can_hold_is_refused_whole(tmp_path: Path) -> None
     catalog.close()
 
 
+def test_a_connection_in_use_while_the_catalog_is_closed_is_closed_after_it(tmp_path: Path) -> None:
+    database = Database(SqliteDialect(tmp_path / "c.db"))
+    with database.read() as tx:
+        database.close()
+        assert tx.one("select 1") == (1,)
+    assert database._idle == []
+    with database.read() as tx:
+        assert tx.one("select 1") == (1,)
+    assert len(database._idle) == 1
+    database.close()
+
+
 # waiting
 
 
@@ -173,6 +185,30 @@ def test_a_busy_catalog_is_told_after_the_wait_and_can_be_read_meanwhile(tmp_pat
     put(catalog, root, a=3)
     assert seen(catalog, "production") == {"a": "3"}
     catalog.close()
+
+
+def test_one_call_reads_one_state_even_if_gc_retires_it_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, gc = open_file(tmp_path / "c.db"), open_file(tmp_path / "c.db")
+    root = production(catalog, a=1, b=1)
+    old = root.point
+    put(catalog, root, a=2, b=2)
+    line_of = queries.line_of
+
+    def line_and_then_gc(tx: Transaction, point: Point) -> list[Point]:
+        found = line_of(tx, point)
+        assert gc.retire({root.id: 2}) == 2
+        return found
+
+    monkeypatch.setattr(queries, "line_of", line_and_then_gc)
+    found = catalog.entries(old)
+    monkeypatch.undo()
+    assert [item.version for item in found.values()] == ["v1", "v1"]
+    with pytest.raises(RefError):
+        catalog.entries(old)
+    catalog.close()
+    gc.close()
 
 
 # versions and migrations

@@ -48,6 +48,7 @@ _VERSION_1 = (
         retired {int} not null,
         primary key (branch_id, number))""",
     "create unique index commits_by_idempotency_key on commits (branch_id, idempotency_key)",
+    "create index commits_retired on commits (branch_id, number) where retired = 1",
     "create index commits_by_time on commits (branch_id, time, number)",
     # Valid from commit `since` until before commit `until`. The rows of one branch and key never overlap, so the row
     # with the least `until` above a commit's number is the only one that can be valid at it. No location: a deletion.

@@ -44,12 +44,25 @@ def _retained(tx: Transaction, keep: Mapping[int, int], branches: list[Branch]) 
     # A branch is younger than its parent: going down by id, all that stands on a branch is known before it is judged.
     for branch in reversed(branches):
         oldest = keep.get(branch.id, FOREVER)
+        (last,) = tx.one(
+            "select max(number) from commits where branch_id = ? and retired = 1", branch.id
+        ) or (None,)
+        if last is not None and oldest <= last:
+            # More is to be kept now than there was: what was retired stays so, and what survived among it is single.
+            survivors = tx.all(
+                "select number from commits where branch_id = ? and number >= ? and number < ? and retired = 0",
+                branch.id,
+                oldest,
+                last,
+            )
+            single[branch.id].update(number for (number,) in survivors)
+            oldest = last + 1
         mine = _Retained(oldest, sorted(number for number in single[branch.id] if number < oldest))
         found[branch.id] = mine
         if branch.parent is not None:
             bases = single[branch.parent]
             for (base,) in tx.all(
-                "select distinct base from commits where branch_id = ? and number >= ? and retired = 0",
+                "select distinct base from commits where branch_id = ? and number >= ?",
                 branch.id,
                 oldest,
             ):
