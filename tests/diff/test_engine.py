@@ -50,17 +50,17 @@ def test_a_multiset_larger_than_its_memory_spills(make, tmp_path):
     assert found.rows.unchanged == rows
 
 
-def test_an_interrupt_in_the_caller_stops_the_query_and_leaves_nothing(tmp_path):
+def test_an_interrupt_in_the_caller_stops_the_query_and_leaves_nothing(tmp_path, monkeypatch):
     calls = []
 
     def interrupt(done):
         calls.append(done)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), open_engine(temp_directory=tmp_path, threads=1) as engine:
-        engine.tell = interrupt
-        engine._on_progress = interrupt
-        engine.rows(FOREVER)
+    with open_engine(temp_directory=tmp_path, threads=1, on_progress=interrupt) as engine:
+        monkeypatch.setattr(engine, "tell", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            engine.rows(FOREVER)
     assert calls
     assert list(tmp_path.iterdir()) == []
     assert not [thread for thread in threading.enumerate() if thread.name == "anabranch-diff"]
