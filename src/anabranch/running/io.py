@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from anabranch.errors import SignatureError, UnstorableError
 from anabranch.lake.file import File, StoredFile
-from anabranch.lake.tables import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from anabranch.lake.storage import Storage
+    from anabranch.lake.tables import Table
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Source:
         """A handle on it; nothing is read yet."""
         if self.kind == "file":
             return StoredFile(self.key, self.location, storage, self.version)
+        from anabranch.lake.tables import Table
+
         return Table(self.key, self.location, storage, version=self.version)
 
 
@@ -114,6 +116,8 @@ def to_arrow(value: Any, *, owner: str) -> pa.Table | pa.RecordBatchReader:
         UnstorableError: the value is no table, or a column of it can't be converted; names owner and column.
     """
     import pyarrow as pa
+
+    from anabranch.lake.tables import Table
 
     if isinstance(value, pa.Table | pa.RecordBatchReader):
         return value
