@@ -7,9 +7,10 @@ needs it runs, and what comes of it lives only in that step's process. Nothing h
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
@@ -90,17 +91,29 @@ class Resource(BaseModel):
         try:
             self.__pydantic_validator__.validate_python({k: v for k, v in data.items() if k not in pending})
         except ValidationError as error:
-            # What waits for its variable is missing on purpose; every other mistake is told now.
-            if any(not e["loc"] or e["loc"][0] not in pending for e in error.errors()):
+            # What waits for its variable is missing on purpose, and a validator of the whole model can't judge without
+            # it; every other mistake is told now.
+            if any(e["loc"] and e["loc"][0] not in pending for e in error.errors()):
                 raise
         unknown = pending - set(type(self).model_fields)
         if unknown:
             raise DefinitionsError(f"{type(self).__name__} has no field {sorted(unknown)[0]!r}")
-        built = type(self).model_construct(**data)
-        object.__setattr__(self, "__dict__", built.__dict__)
-        object.__setattr__(self, "__pydantic_fields_set__", built.__pydantic_fields_set__)
-        object.__setattr__(self, "__pydantic_extra__", built.__pydantic_extra__)
-        object.__setattr__(self, "__pydantic_private__", {"_hidden": frozenset(pending)})
+        # As `model_construct` does, but a user's `model_post_init` waits for the values too.
+        fields = {
+            name: data[name] if name in data else field.get_default(call_default_factory=True)
+            for name, field in type(self).model_fields.items()
+            if name in data or not field.is_required()
+        }
+        object.__setattr__(self, "__dict__", fields)
+        object.__setattr__(self, "__pydantic_fields_set__", set(data))
+        object.__setattr__(self, "__pydantic_extra__", None)
+        object.__setattr__(self, "__pydantic_private__", None)
+        Resource.model_post_init(
+            self, None
+        )  # private attributes, a subclass's too, and nothing of the user's
+        object.__setattr__(
+            self, "__pydantic_private__", {**(self.__pydantic_private__ or {}), "_hidden": frozenset(pending)}
+        )
 
     def setup(self) -> None:
         """Called in the step's process before the asset runs."""
@@ -128,8 +141,10 @@ class Resource(BaseModel):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise DefinitionsError(f"{type(self).__name__}.{where}: {first['msg']}") from None
-        object.__setattr__(copy, "__pydantic_private__", {"_hidden": self._hidden})
+            place = f"{type(self).__name__}.{where}" if where else type(self).__name__
+            raise DefinitionsError(f"{place}: {_masked(first['msg'], self.variables(), environ)}") from None
+        private = copy.__pydantic_private__ or {}
+        object.__setattr__(copy, "__pydantic_private__", {**private, "_hidden": self._hidden})
         return copy
 
     def described(self) -> dict[str, Any]:
@@ -187,6 +202,21 @@ def _describe(value: Any) -> Any:
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {str(key): _describe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, set | frozenset):
+        return sorted((_describe(item) for item in value), key=repr)
+    if isinstance(value, list | tuple):
         return [_describe(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    # A text that holds an address would differ in each process.
+    plain = getattr(type(value), "__repr__", None) is object.__repr__ or inspect.isroutine(value)
+    return getattr(value, "__qualname__", type(value).__qualname__) if plain else repr(value)
+
+
+def _masked(text: str, variables: Iterable[EnvVar], environ: Mapping[str, str] | None) -> str:
+    """The text without any variable's value: a user's own validator may have put one into its message."""
+    for variable in variables:
+        value = str((os.environ if environ is None else environ).get(variable.name, ""))
+        if value:
+            text = text.replace(value, HIDDEN)
+    return text
