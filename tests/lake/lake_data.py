@@ -57,8 +57,8 @@ def numbers(rows: int, start: int = 0) -> pa.Table:
     return pa.table(
         {
             "id": pa.array(ids, pa.int64()),
-            "name": pa.array([f"name {i % 97}" for i in ids]),
-            "value": pa.array([i * 0.5 for i in ids]),
+            "name": pa.array([f"name {i % 97}" for i in ids], pa.string()),
+            "value": pa.array([i * 0.5 for i in ids], pa.float64()),
         }
     )
 

@@ -73,6 +73,13 @@ class Table:
         self._storage = storage
         self._version = version
 
+    @classmethod
+    def of_metadata(cls, key: str, location: str, storage: Storage, metadata: Json) -> Table:
+        """A handle for metadata that is about to be written at the location."""
+        table = cls(key, location, storage)
+        table.__dict__["metadata"] = metadata  # where cached_property looks first
+        return table
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in ("key", "location", "_storage", "_version")}
 
@@ -114,26 +121,27 @@ class Table:
         return (self._snapshot or {}).get("summary") or {}
 
     @cached_property
-    def _schema_json(self) -> Json:
+    def current_schema(self) -> Json:
+        """The current Iceberg schema as a JSON value."""
         current = self.metadata["current-schema-id"]
         return next(each for each in self.metadata["schemas"] if each["schema-id"] == current)
 
     @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema that reads return, without metadata."""
-        return arrow_schema(self._schema_json)
+        return arrow_schema(self.current_schema)
 
     @property
     def field_ids(self) -> dict[str, int]:
         """Iceberg field ids by dotted path, for every field at any depth."""
-        return field_ids(self._schema_json)
+        return field_ids(self.current_schema)
 
     @property
     def iceberg_schema(self) -> Schema:
         """The schema as pyiceberg's object."""
         from pyiceberg.schema import Schema
 
-        return Schema.model_validate(self._schema_json)
+        return Schema.model_validate(self.current_schema)
 
     @property
     def version(self) -> str:
@@ -169,6 +177,11 @@ class Table:
     def plain(self) -> bool:
         """Whether every file has exactly the current schema and nothing is deleted, so that Parquet can be read directly."""
         return self._snapshot is None or self._summary.get(PLAIN) == "true"
+
+    @property
+    def manifest_list(self) -> str | None:
+        """Where the manifest list is; None for a table that never held a row."""
+        return None if self._snapshot is None else self._snapshot.get("manifest-list")
 
     def manifests(self) -> list[manifest.Entry]:
         """The rows of the manifest list. Raises MissingFileError."""
@@ -462,7 +475,7 @@ class Table:
             batches = scan_file(
                 self._storage,
                 file["file_path"],
-                self._schema_json,
+                self.current_schema,
                 schema.names,
                 mapping=mapping,
                 partitioned=bool(file.get("partition")),

@@ -170,6 +170,10 @@ class Storage:
         namespace, name = split_key(key)
         return "/".join(part for part in (self.warehouse, self.scope.folder, namespace, name) if part)
 
+    def canonical(self, location: str) -> str:
+        """A location of this warehouse as `list` would give it. Raises IsolationError outside of it."""
+        return f"{self.warehouse}/{'/'.join(self._parts(location))}"
+
     def contains(self, location: str) -> bool:
         """Whether a location lies in this warehouse, once symlinks and dots are resolved."""
         try:
@@ -421,7 +425,7 @@ class Storage:
                 hint="only garbage collection removes files: anabranch gc",
                 scope=self.scope.kind,
             )
-        paths = [f"{self.warehouse}/{'/'.join(self._parts(location))}" for location in wanted]
+        paths = [self.canonical(location) for location in wanted]
         if self.local:
             return self._remove_local(paths)
         from pyarrow.fs import FileType
