@@ -26,6 +26,8 @@ from anabranch.pipeline.definitions import Definitions
 
 _SKIPPED = {".venv", "venv", "site-packages", "node_modules", ".anabranch", ".tox", ".nox"}
 _LOCK = threading.RLock()
+_added: list[str] = []
+"""Folders that the last load put onto `sys.path`."""
 
 
 @dataclass(frozen=True)
@@ -124,30 +126,41 @@ def _install(finder: ProjectFinder, source: Sequence[Path]) -> None:
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, ProjectFinder)]
     sys.meta_path.insert(0, finder)
     folders = [str(folder) for folder in source]
-    sys.path[:] = folders + [p for p in sys.path if p not in folders]
+    # What another project's load added would lend this one its modules; what stood there before any load is the user's.
+    gone = {*folders, *_added}
+    _added[:] = [folder for folder in folders if folder in _added or folder not in sys.path]
+    sys.path[:] = folders + [p for p in sys.path if p not in gone]
     importlib.invalidate_caches()
 
 
 def _forget(finder: ProjectFinder) -> None:
     """Takes modules of this project, and those another project left under a finder of ours, out of `sys.modules`."""
+    finders = [finder, *(f for f in sys.meta_path if isinstance(f, ProjectFinder))]
+    gone: dict[str, ModuleType] = {}
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
         origin = getattr(spec, "origin", None)
         if name == "__main__" or name.partition(".")[0] == "anabranch":
             continue
         ours = isinstance(getattr(spec, "loader", None), _FreshLoader)
-        if ours or (isinstance(origin, str) and origin.endswith(".py") and finder.owns(origin)):
-            del sys.modules[name]
-        elif _is_stale_namespace(spec, finder):
-            del sys.modules[name]
+        own = isinstance(origin, str) and origin.endswith(".py") and finder.owns(origin)
+        if ours or own or _is_stale_namespace(spec, finders):
+            gone[name] = sys.modules.pop(name)
+    for name, module in gone.items():
+        # ``from package import module`` takes the attribute of a package that stays.
+        package, _, last = name.rpartition(".")
+        if getattr(sys.modules.get(package), last, None) is module:
+            delattr(sys.modules[package], last)
 
 
-def _is_stale_namespace(spec: Any, finder: ProjectFinder) -> bool:
+def _is_stale_namespace(spec: Any, finders: Sequence[ProjectFinder]) -> bool:
     """Namespace packages keep their old search path, which may be another project's."""
     if spec is None or spec.origin is not None:
         return False
-    folders = list(spec.submodule_search_locations or ())
-    return bool(folders) and all(finder.owns(str(p)) or not Path(p).exists() for p in folders)
+    folders = [str(folder) for folder in spec.submodule_search_locations or ()]
+    return bool(folders) and all(
+        any(finder.owns(folder) for finder in finders) or not Path(folder).exists() for folder in folders
+    )
 
 
 def _import(name: str, target: str, root: Path, source: Sequence[Path]) -> ModuleType:
@@ -155,7 +168,9 @@ def _import(name: str, target: str, root: Path, source: Sequence[Path]) -> Modul
         with _stdout_aside():
             return importlib.import_module(name)
     except AnabranchError as error:
-        if error.place and Path(error.place.rpartition(":")[0]).is_absolute():
+        if error.place is None:
+            error.place = _user_error(error, target, root).place
+        elif Path(error.place.rpartition(":")[0]).is_absolute():
             error.place = _shorten(error.place, root)
         raise
     except ModuleNotFoundError as error:
