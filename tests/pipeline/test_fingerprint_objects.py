@@ -115,23 +115,32 @@ def test_a_method_of_a_resource_that_an_asset_asks_for_by_annotation_counts(read
     assert changed(read, text, text.replace("return 1", "return 2"))
 
 
-def test_decorators_of_anabranch_only_describe(read):
-    plain = "import anabranch as ab\ndef daily(): return 1\n"
-    described = "import anabranch as ab\n@ab.asset(description='a', owners=[X])\ndef daily(): return 1\n"
-    # The decorator itself is not run here: the function is read from a module that never imports it.
-    files = {"assets.py": "import code_\ndef daily(): return code_.daily()\n"}
-    lazy = "import importlib\ndef daily(): return importlib.import_module('inner').daily()\n"
-    assert (
-        read({"assets.py": lazy, "inner.py": plain}).hash
-        == read({"assets.py": lazy, "inner.py": described}).hash
-    )
-    through = "from common import asset as a\n@a(name='x')\ndef daily(): return 1\n"
-    common = {"common.py": "from anabranch import asset\n"}
-    assert (
-        read({"assets.py": lazy, "inner.py": plain, **common}).hash
-        == read({"assets.py": lazy, "inner.py": through, **common}).hash
-    )
-    assert files
+LAZY = "import importlib\ndef daily(): return importlib.import_module('inner').daily()\n"
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        "import anabranch as ab\n@ab.asset(description='a', owners=[X])\ndef daily(): return 1\n",
+        "from anabranch import asset\n@asset\ndef daily(): return 1\n",
+        "from common import asset as a\n@a(name='x')\ndef daily(): return 1\n",
+        "import common\n@common.asset\ndef daily(): return 1\n",
+    ],
+)
+def test_decorators_of_anabranch_only_describe(read, described):
+    # `inner` is never imported here: it is read as it stands.
+    common = {"common.py": "from anabranch import asset\n", "assets.py": LAZY}
+    plain = read({**common, "inner.py": "def daily(): return 1\n"})
+    assert read({**common, "inner.py": described}).hash == plain.hash
+
+
+def test_an_asset_is_read_as_its_function(read):
+    plain = "import anabranch as ab\nLIMIT = 3\ndef daily(): return LIMIT\n"
+    asset = plain.replace("def daily", "@ab.asset(description='every day')\ndef daily")
+    assert read({"assets.py": plain}) == read({"assets.py": plain})
+    assert read({"assets.py": asset}).hash != read({"assets.py": asset.replace("3", "4")}).hash
+    assert names(read({"assets.py": asset})) == {"assets.daily", "assets.LIMIT"}
+    assert read({"assets.py": asset}).hash == read({"assets.py": asset.replace("every", "each")}).hash
 
 
 def test_anabranch_itself_is_not_a_part(read):
@@ -139,6 +148,91 @@ def test_anabranch_itself_is_not_a_part(read):
         {"assets.py": "import anabranch\ndef daily(): return anabranch.__version__, anabranch.errors\n"}
     )
     assert names(found) == {"assets.daily"}
+
+
+def test_which_of_two_functions_a_closure_holds_twice_counts(read):
+    text = """
+        def a(): return 1
+        def b(): return 2
+        def make(x, y, z):
+            return lambda: (x, y, z)
+        daily = make(a, b, a)
+    """
+    assert changed(read, text, text.replace("make(a, b, a)", "make(a, b, b)"))
+
+
+def test_a_project_below_src_is_found_and_named_as_it_is_imported(workshop):
+    root = workshop.write({"src/flow/__init__.py": "", "src/flow/assets.py": "def daily():\n    from flow import late\n    return late.x\n", "src/flow/late.py": "x = 1\n"})  # fmt: skip
+    with workshop.imported(root / "src", "flow.assets:daily") as daily:
+        found = CodeReader(root).of(daily)
+    assert {(part.name, part.file) for part in found.parts} == {
+        ("flow.assets.daily", "src/flow/assets.py"),
+        ("flow.late.x", "src/flow/late.py"),
+    }
+
+
+def test_a_package_without_init_is_the_project_s_too(read):
+    files = {
+        "assets.py": "import space.inner\ndef daily(): return space.inner.go()\n",
+        "space/inner.py": "def go(): return 1\n",
+    }
+    assert names(read(files)) == {"assets.daily", "space.inner.go"}
+
+
+def test_the_same_function_run_as_a_script_has_the_same_code(workshop):
+    import subprocess
+
+    text = "def daily(): return helper()\ndef helper(): return 1\n"
+    root = workshop.write({"assets.py": text})
+    with workshop.imported(root, "assets:daily") as daily:
+        expected = CodeReader(root).of(daily).hash
+    script = text + (
+        "if __name__ == '__main__':\n"
+        "    from pathlib import Path\n"
+        "    from anabranch.pipeline.fingerprint import CodeReader\n"
+        "    print(CodeReader(Path(__file__).parent).of(daily).hash)\n"
+    )
+    (root / "assets.py").write_text(script)
+    done = subprocess.run([sys.executable, root / "assets.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+
+
+def test_what_is_kept_of_files_gives_the_same_answers(workshop, tmp_path):
+    files = {
+        "assets.py": """
+            import os
+            from helpers import *
+            from helpers import deco as d
+            @d("x")
+            def daily(a: "Table" = LIMIT): return getattr(helpers, a), exec(a), importlib.import_module(a)
+        """,
+        "helpers.py": "__all__ = ['Table', 'LIMIT']\nLIMIT = 1\nclass Table: pass\ndef deco(x): return lambda f: f\n",
+        "broken.py": "def (",
+    }
+    root = workshop.write(files)
+    cache = tmp_path / "cache"
+    with workshop.imported(root, "assets:daily") as daily:
+        plain = CodeReader(root)
+        first, second = CodeReader(root, cache_dir=cache), CodeReader(root, cache_dir=cache)
+        assert plain.of(daily) == first.of(daily) == second.of(daily)
+        assert plain.files() == second.files()
+        (root / "helpers.py").write_text(files["helpers.py"].replace("LIMIT = 1", "LIMIT = 2"))
+        assert CodeReader(root, cache_dir=cache).of(daily).hash != plain.of(daily).hash
+        for damage in ("[]", "[1, 2]", "null"):
+            lines = (cache / "code.jsonl").read_text().splitlines()
+            keys = [line.partition(",")[0] for line in lines]
+            (cache / "code.jsonl").write_text("".join(f"{key},{damage}]\n" for key in keys))
+            from anabranch.pipeline import kept
+
+            kept.kept_in.cache_clear()
+            assert CodeReader(root, cache_dir=cache).of(daily) == CodeReader(root).of(daily)
+
+
+def test_a_file_that_is_no_python_is_said(read):
+    found = read(
+        {"assets.py": "def daily():\n    import broken\n    return broken.x\n", "broken.py": "def ("}
+    )
+    assert found.notes[0].startswith("broken.py can't be parsed (")
 
 
 def test_functions_of_a_nested_definition_are_not_listed_beside_it(read):

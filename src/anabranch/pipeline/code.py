@@ -23,7 +23,6 @@ from anabranch.pipeline.files import ProjectFiles
 from anabranch.pipeline.kept import kept_in
 from anabranch.pipeline.objects import Objects, ObjectWalk
 from anabranch.pipeline.parts import CodeFingerprint, Part, PartKind, summary
-from anabranch.pipeline.sources import uncollected
 
 __all__ = ["CodeFingerprint", "CodeReader", "Part", "PartKind"]
 
@@ -61,11 +60,10 @@ class CodeReader:
             objects: Whose code it is, in an order that counts.
             name: What to call values and functions that have no name of their own; the asset's name.
         """
-        with uncollected():
-            walk = ObjectWalk(self._objects, name or "")
-            for position, one in enumerate(objects):
-                walk.visit(one, f"{position}")
-            return summary(walk.edges, walk.notes)
+        walk = ObjectWalk(self._objects, name or "")
+        for position, one in enumerate(objects):
+            walk.visit(one, f"{position}")
+        return summary(walk.edges, walk.again, walk.notes)
 
     def files(self) -> dict[str, str]:
         """Relative path → SHA-256 of every file of the project that was read so far."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -129,10 +130,8 @@ def _claims(info: Path) -> frozenset[str]:
             tops.add(head.partition(".")[0])
         elif head.startswith("__editable__"):
             tops.add(head.removeprefix("__editable__").strip("_.").partition("-")[0])
-    try:
+    with suppress(OSError):
         tops.update((info / "top_level.txt").read_text(encoding="utf-8").split())
-    except OSError:
-        pass
     if not tops:
         tops.add(_normal(info.name.partition("-")[0]))
     return frozenset(tops)

@@ -28,11 +28,12 @@ class ProjectFiles:
     """
 
     def __init__(self, project_root: Path, also: Sequence[Path] = (), kept: Kept | None = None) -> None:
-        self.root = Path(os.path.abspath(project_root))
-        self.also = tuple(Path(os.path.abspath(folder)) for folder in also)
+        self.root = Path(_absolute(project_root))
+        self.also = tuple(Path(_absolute(folder)) for folder in also)
         self._kept = kept
         self._folders = [(str(f), os.path.realpath(f)) for f in (self.root, *self.also)]
         self._relative: dict[str, str | None] = {}
+        self._spelled: dict[str, Source | None] = {}  # as somebody wrote the path
         self._by_path: dict[str, Source] = {}
         self._modules: dict[str, Source | None] = {}
 
@@ -49,33 +50,36 @@ class ProjectFiles:
     def _place_in_project(self, path: str) -> str | None:
         if not path or path.startswith("<"):
             return None
-        absolute = os.path.abspath(path)
+        absolute = _absolute(path)
         real = os.path.realpath(path)
         for position, (folder, real_folder) in enumerate(self._folders):
             for candidate, base in ((absolute, folder), (real, real_folder)):
                 if candidate != base and not candidate.startswith(base.rstrip(os.sep) + os.sep):
                     continue
-                if _INSTALLED.intersection(candidate.split(os.sep)) - _INSTALLED.intersection(
-                    base.split(os.sep)
-                ):
+                if _INSTALLED.intersection(Path(candidate).parts) - _INSTALLED.intersection(Path(base).parts):
                     return None
                 prefix = sys.prefix + os.sep
                 if candidate.startswith(prefix) and not base.startswith(prefix) and base != sys.prefix:
                     return None
                 inner = os.path.relpath(candidate, base).replace(os.sep, "/")
-                return inner if position == 0 else f"{os.path.basename(folder)}/{inner}"
+                return inner if position == 0 else f"{Path(folder).name}/{inner}"
         return None
 
     def source_at(self, path: str, name: str, *, is_package: bool | None = None) -> Source | None:
         """The parsed file at a path, or None if it is not the project's or has no text."""
+        if path not in self._spelled:
+            self._spelled[path] = self._read(path, name, is_package)
+        return self._spelled[path]
+
+    def _read(self, path: str, name: str, is_package: bool | None) -> Source | None:
         real = os.path.realpath(path)
         found = self._by_path.get(real)
         if found is not None:
             return found
         relative = self.relative(path)
-        if relative is None or not path.endswith(".py") or not os.path.isfile(path):
+        if relative is None or not path.endswith(".py") or not Path(path).is_file():
             return None
-        package = os.path.basename(path) == "__init__.py" if is_package is None else is_package
+        package = Path(path).name == "__init__.py" if is_package is None else is_package
         folders = (Path(path).parent,) if package else ()
         source = Source(name, Path(path), relative, is_package=package, folders=folders, kept=self._kept)
         self._by_path[real] = source
@@ -106,7 +110,7 @@ class ProjectFiles:
         return self._search(name, top, self._search_folders())
 
     def _search_folders(self) -> tuple[Path, ...]:
-        listed = [Path(os.path.abspath(p)) for p in sys.path]
+        listed = [Path(_absolute(p)) for p in sys.path]
         inside = [p for p in listed if any(p == f or f in p.parents for f in (self.root, *self.also))]
         return tuple(dict.fromkeys((*inside, self.root, self.root / "src", *self.also)))
 
@@ -138,3 +142,7 @@ class ProjectFiles:
                 relative.removesuffix(".py").removesuffix("/__init__").removeprefix("src/").replace("/", ".")
             )
         return self.source_at(code.co_filename, name)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links, and a link may lead into the project

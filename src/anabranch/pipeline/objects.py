@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import functools
 import logging
-import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from anabranch.pipeline.canonical import bound_names, digest, scan
@@ -28,6 +28,7 @@ _LEAKS = frozenset(
     {"environ", "environb", "getenv", "__file__", "EnvVar", "getpass", "gethostname", "cwd", "getcwd"}
 )
 _MEMBERS = 10_000
+_FLAGS = 0x3AC  # *args, **kwargs, generators and coroutines; not where it stands, nor __future__
 _BUILTINS = (
     types.BuiltinFunctionType,
     types.MethodWrapperType,
@@ -158,19 +159,23 @@ class ObjectWalk:
         self.name = name
         self.edges: list[tuple[str, Node]] = []
         self.notes: list[str] = []
-        self.seen: set[int] = set()
+        self.again: list[str] = []
+        self.seen: dict[int, str] = {}
         self.kept: list[object] = []
 
     def add(self, label: str, nodes: Iterable[Node]) -> None:
         self.edges.extend((label, node) for node in nodes)
 
-    def visit(self, one: Any, label: str) -> None:
-        """Adds the code of an object; of one seen before nothing, for functions refer to themselves."""
-        if id(one) in self.seen:
-            self.add(f"{label} again", [])
-            return
-        self.seen.add(id(one))
+    def remember(self, one: object, label: str) -> None:
+        self.seen[id(one)] = label
         self.kept.append(one)  # an id is only an object's as long as it lives
+
+    def visit(self, one: Any, label: str) -> None:
+        """Adds the code of an object; of one seen before only that it is, for functions refer to themselves."""
+        if id(one) in self.seen:
+            self.again.append(f"{label} is {self.seen[id(one)]}")
+            return
+        self.remember(one, label)
         code = _declared_code(one)
         if code is not None:
             for position, inner in enumerate(code):
@@ -203,7 +208,7 @@ class ObjectWalk:
         elif isinstance(one, _BUILTINS):
             self.builtin(one, label)
         else:
-            self.seen.discard(id(one))
+            del self.seen[id(one)]
             self.value(one, label, self.name or type(one).__name__)
 
     # Functions -------------------------------------------------------------------------------------------------------
@@ -281,7 +286,7 @@ class ObjectWalk:
         """A function of a library, or one that was made at run time."""
         module = function.__module__ or ""
         nodes = self.reach.foreign(module, ()) if module else []
-        installed = os.path.exists(function.__code__.co_filename)
+        installed = Path(function.__code__.co_filename).exists()
         if module.partition(".")[0] == FRAMEWORK:
             pass
         elif installed and (nodes or module.partition(".")[0] in sys.stdlib_module_names):
@@ -334,22 +339,22 @@ class ObjectWalk:
         if source is None:
             self.foreign_type(one, label)
             return
+        outer = one.__qualname__.partition(".")[0]
+        unit = source.units.get(outer)
+        if "<locals>" not in one.__qualname__ and unit is not None and unit.kind == "class":
+            self.add(label, [self.reach.definition(source, outer)])
+            return
         path = one.__qualname__.replace(".<locals>", "")
-        places = source.classes.get(path, [])
+        places = [p for p in source.classes.get(path, ()) if p.repeated]
         if not places:
             self.made_class(one, label)
             return
-        for place in places:
-            if place.within and isinstance(place.within[0], FUNCTIONS):
-                self.add(label, [self.objects.at(source, place, frozenset())])
-            else:
-                top = place.within[0].name if place.within else place.node.name  # type: ignore[union-attr]
-                self.add(label, [self.reach.definition(source, top)])
-        if "<locals>" in one.__qualname__:
-            for attribute, member in sorted(vars(one).items()):
-                inner = _unwrapped(member)
-                if isinstance(inner, types.FunctionType) and inner.__closure__:
-                    self.closure(inner, f"{label}.{attribute}", f"{module}.{path}.{attribute}", None)
+        self.add(label, [self.objects.at(source, place, frozenset()) for place in places])
+        for attribute, member in sorted(vars(one).items()):
+            inner = _unwrapped(member)
+            if isinstance(inner, types.FunctionType) and inner.__closure__:
+                _, place = self.objects.of_code(source, inner.__code__)
+                self.closure(inner, f"{label}.{attribute}", f"{module}.{path}.{attribute}", place)
 
     def made_class(self, one: type, label: str) -> None:
         name = f"{one.__module__}.{one.__qualname__}"
@@ -394,9 +399,8 @@ class ObjectWalk:
             self.visit(kind, label)
             return f"{kind.__qualname__}.{one.name}"
         if id(one) in self.seen:
-            return "<again>"
-        self.seen.add(id(one))
-        self.kept.append(one)
+            return f"<{self.seen[id(one)]}>"
+        self.remember(one, label)
         if module.partition(".")[0] == FRAMEWORK or isinstance(one, logging.Logger):
             return f"{module}.{kind.__qualname__}"
         self.class_(kind, label)
@@ -442,7 +446,7 @@ def _is_code(one: object) -> bool:
 def _unwrapped(one: Any) -> Any:
     """The function inside methods, properties and partials."""
     for _ in range(20):
-        if isinstance(one, (staticmethod, classmethod)) or isinstance(one, types.MethodType):
+        if isinstance(one, staticmethod | classmethod | types.MethodType):
             one = one.__func__
         elif isinstance(one, property):
             one = one.fget
@@ -518,24 +522,33 @@ def _matching_lambda(source: Source, code: types.CodeType) -> Place | None:
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     spans = [p for p in code.co_positions() if None not in p and p[3] != 0]
-    best: Place | None = None
+    inside: list[Place] = []
     for place in candidates:
         body = place.node.body
         assert isinstance(body, ast.expr)
-        start = (body.lineno, body.col_offset)
-        end = (body.end_lineno or 0, body.end_col_offset or 0)
+        start, end = (body.lineno, body.col_offset), (body.end_lineno or 0, body.end_col_offset or 0)
         if spans and all((p[0], p[2]) >= start and (p[1], p[3]) <= end for p in spans):
             if any(((p[0], p[2]), (p[1], p[3])) == (start, end) for p in spans):
                 return place
-            best = best or place
-    return best
+            inside.append(place)
+    if spans:
+        return inside[0] if inside else None
+    # Python 3.12 keeps no columns for a lambda that only gives a constant, and none at all with -X no_debug_ranges.
+    return next((place for place in candidates if _compiled(place.node) == _bytecode(code)), None)
+
+
+def _compiled(node: ast.AST) -> str | None:
+    assert isinstance(node, ast.Lambda)
+    made = compile(ast.Expression(node), "<lambda>", "eval", dont_inherit=True).co_consts[0]
+    return _bytecode(made) if isinstance(made, types.CodeType) else None
 
 
 def _bytecode(code: types.CodeType) -> str:
     """The hash of what a code object does; neither its file nor its lines are in it."""
-    constants: list[str] = []
-    for value in code.co_consts:
-        constants.append(_bytecode(value) if isinstance(value, types.CodeType) else value_text(value, repr))
+    constants = [
+        _bytecode(value) if isinstance(value, types.CodeType) else value_text(value, repr)
+        for value in code.co_consts
+    ]
     return digest(
         code.co_code.hex(),
         *constants,
@@ -545,7 +558,7 @@ def _bytecode(code: types.CodeType) -> str:
         *code.co_varnames,
         "free",
         *code.co_freevars,
-        f"{code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount} {code.co_flags}",
+        f"{code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount} {code.co_flags & _FLAGS}",
     )
 
 

@@ -91,14 +91,14 @@ class Node:
         return self.edges
 
 
-def summary(roots: Sequence[tuple[str, Node]], notes: Iterable[str]) -> CodeFingerprint:
+def summary(roots: Sequence[tuple[str, Node]], facts: Sequence[str], notes: Iterable[str]) -> CodeFingerprint:
     """Walks from the roots in the order of the labels, which the texts give, and hashes what it meets.
 
     The hash knows which reference of which part leads to which part, by number; names of modules are not in it.
     """
     numbers: dict[int, int] = {}
     order: list[Node] = []
-    pieces: list[str] = ["ab1"]
+    pieces: list[str] = ["ab1", str(len(roots)), *facts]
 
     def number(node: Node) -> str:
         found = numbers.get(id(node))
@@ -135,4 +135,4 @@ def _store(found: dict[str, Part], part: Part) -> None:
         count += 1
         name = f"{part.name}#{count}"
     if name not in found:
-        found[name] = replace(part, name=name)
+        found[name] = part if name == part.name else replace(part, name=name)

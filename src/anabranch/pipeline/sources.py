@@ -11,6 +11,7 @@ import ast
 import gc
 import hashlib
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -189,7 +190,7 @@ class Source:
 
     def _read(self) -> None:
         try:
-            tree = ast.parse(self._data)
+            tree = _parse(self._data)
         except (SyntaxError, ValueError) as error:
             self.error = str(error)
             return
@@ -291,7 +292,7 @@ class Source:
     def tree(self) -> ast.Module:
         """The syntax tree."""
         try:
-            return ast.parse(self._data)
+            return _parse(self._data)
         except (SyntaxError, ValueError):
             return ast.Module([], [])
 
@@ -326,6 +327,14 @@ class Source:
             for place in _lambdas(top, (), top, False):
                 found.setdefault(place.node.lineno, []).append(place)
         return found
+
+
+def _parse(data: bytes) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the interpreter has said what it has to say when it imported the file
+        return ast.parse(data)
 
 
 def first_line(node: Definition | ast.Lambda) -> int:

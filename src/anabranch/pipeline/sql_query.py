@@ -32,13 +32,16 @@ _SYSTEM = frozenset({"information_schema", "pg_catalog"})
 _OUTSIDE_FUNCTIONS = frozenset(
     {"glob", "sniff_csv", "parquet_metadata", "parquet_schema", "iceberg_metadata", "query", "query_table"}
 )
-_RESERVED = frozenset(
-    """all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create
-    default deferrable desc describe distinct do else end except false fetch for foreign from group having in initially
-    intersect into lambda lateral leading limit not null offset on only or order pivot pivot_longer pivot_wider placing
-    primary qualify references returning select show some summarize symmetric table then to trailing true union unique
-    unpivot using variadic when where window with""".split()  # duckdb_keywords(), category reserved
-)
+# duckdb_keywords(), category reserved
+_RESERVED_WORDS = """
+    all analyse analyze and any array as asc asymmetric both case cast check collate column constraint
+    create default deferrable desc describe distinct do else end except false fetch for foreign from
+    group having in initially intersect into lambda lateral leading limit not null offset on only or
+    order pivot pivot_longer pivot_wider placing primary qualify references returning select show some
+    summarize symmetric table then to trailing true union unique unpivot using variadic when where
+    window with
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split())
 _UNCLOSED = re.compile(
     r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$|[^'\"/$-]+|/(?!\*)|-|\$",
     re.DOTALL,
@@ -237,10 +240,8 @@ def _columns(statement: exp.Expr) -> tuple[str, ...]:
     leftmost: Any = statement
     while isinstance(leftmost, exp.SetOperation | exp.Subquery):
         leftmost = leftmost.this
-    if (
-        not isinstance(leftmost, exp.Select)
-        or isinstance(statement, exp.SetOperation)
-        and statement.args.get("by_name")
+    if not isinstance(leftmost, exp.Select) or (
+        isinstance(statement, exp.SetOperation) and statement.args.get("by_name")
     ):
         return ()
     names = tuple(e.output_name if _is_named(e) else "" for e in leftmost.expressions)
@@ -258,9 +259,8 @@ def _is_named(column: exp.Expr) -> bool:
 
 
 def _normalise(query: str, tokens: list[Any], statement: exp.Expr, dialect: str) -> str:
-    from sqlglot import exp
+    from sqlglot import TokenType, exp
     from sqlglot.parser import Parser
-    from sqlglot import TokenType
 
     written: set[str] = set()  # names: their case may become a column's
     for node in statement.walk():
