@@ -214,7 +214,7 @@ class Planner:
         if due is not None:
             return replace(base, reasons=(*own, due))
         if entry is not None and made is not None and made.fingerprint == current:
-            pinned = self.pinned and node.refresh != "code"
+            pinned = node.refresh != "code" and not self._follows(key)
             reason = (
                 Reason("pinned", "pinned to the base", key)
                 if pinned
@@ -240,7 +240,7 @@ class Planner:
 
     def _unselected(self, node: Node, base: Step) -> Step:
         if base.entry is None:
-            needing = sorted(k for k in self.graph.downstream([node.key]) - {node.key} if k in self.selected)
+            needing = sorted(reader for reader in self.graph.readers[node.key] if reader in self.selected)
             if needing:
                 raise SelectionError(
                     f"{needing[0]} needs {node.key}, which is not built here and not selected",
