@@ -253,7 +253,7 @@ def test_a_promotion_demands_committed_code(shop):
     shop.switch("fix", new=True)
     raise_tax(shop)
     shop.run()
-    with pytest.raises(DirtyError, match="shop/prices.py"):
+    with pytest.raises(DirtyError, match=r"shop/prices\.py"):
         shop.promote()
     assert shop.head() == 1
 

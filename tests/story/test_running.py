@@ -559,6 +559,7 @@ def second(first: pa.Table) -> pa.Table:
         if started.exists():
             break
         time.sleep(0.1)
+    assert started.exists()
     process.send_signal(how)
     process.wait(timeout=30)
     assert shop.head() == 0
@@ -576,7 +577,7 @@ def test_an_edit_between_plan_and_start_is_noticed(make_shop):
     from anabranch.pipeline.loader import load_definitions
 
     (shop.folder / "shop" / "definitions.py").write_text(text.replace("[1, 2, 3]", "[1, 2, 4]"))
-    with pytest.raises(CodeChangedError, match="shop/definitions.py was edited"):
+    with pytest.raises(CodeChangedError, match=r"shop/definitions\.py was edited"):
         load_definitions(
             workspace.project.target, root=shop.folder, source=[shop.folder], expected=workspace.project.files
         )

@@ -29,6 +29,11 @@ class Parameter:
     text: str
     has_default: bool
 
+    @property
+    def shown(self) -> Any:
+        """The annotation, or its text where that can't be evaluated: a library imported for type checkers only."""
+        return self.annotation if self.annotation is not None else self.text or None
+
 
 class Asset:
     """A table or file that the pipeline keeps, and what makes it. Made by `asset` and `sql`; callable like its function."""

@@ -382,7 +382,7 @@ def _slot(
     definitions: Definitions,
 ) -> Slot | None:
     if p.name in inputs:
-        return Slot(p.name, "input", inputs[p.name], p.annotation)
+        return Slot(p.name, "input", inputs[p.name], p.shown)
     kind = p.annotation if inspect.isclass(p.annotation) else None
     if kind is not None and issubclass(kind, Resource):
         return Slot(p.name, "resource", _resource_name(p.name, kind, owner, place, definitions), kind)
@@ -395,7 +395,7 @@ def _slot(
             )
         return Slot(p.name, "config", p.name, kind)
     if p.name in assets:
-        return Slot(p.name, "input", p.name, p.annotation)
+        return Slot(p.name, "input", p.name, p.shown)
     if any(p.name in each for each in definitions.all_sets()):
         return Slot(p.name, "resource", p.name, None)
     if p.has_default:
@@ -483,7 +483,15 @@ def _bind_check(check: Check, by_name: Mapping[str, Asset]) -> BoundCheck:
         )
     assert check.function is not None
     slots = []
-    for p in Signature.of(check.function, owner=f"the check {check.name}", place=check.place).parameters:
+    parameters = Signature.of(check.function, owner=f"the check {check.name}", place=check.place).parameters
+    unknown = sorted(set(check.inputs) - {p.name for p in parameters})
+    if unknown:
+        raise SignatureError(
+            f"the check {check.name}: inputs names {unknown[0]!r}, which is no parameter of the function",
+            place=check.place,
+            hint=did_you_mean(unknown[0], [p.name for p in parameters]),
+        )
+    for p in parameters:
         target = check.inputs.get(p.name, p.name)
         if target not in by_name:
             if p.has_default:
@@ -497,7 +505,7 @@ def _bind_check(check: Check, by_name: Mapping[str, Asset]) -> BoundCheck:
                     f"to read {check.asset} under another name: inputs={{{p.name!r}: {check.asset!r}}}",
                 ),
             )
-        slots.append(Slot(p.name, "input", target, p.annotation))
+        slots.append(Slot(p.name, "input", target, p.shown))
     if not slots:
         raise SignatureError(
             f"the check {check.name} reads no asset",

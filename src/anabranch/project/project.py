@@ -18,6 +18,7 @@ from anabranch.names import now, parse_ref
 from anabranch.project.context import Context
 from anabranch.project.results import CheckReport, Log, Shown, Status, TagList
 from anabranch.project.sandboxes import Sandboxes
+from anabranch.running.events import Event
 from anabranch.running.run import RunOptions, RunResult
 
 if TYPE_CHECKING:
@@ -163,8 +164,11 @@ class Project:
         runner = context.runner()
         try:
             if here.kind == "sandbox":
-                sandbox, _, _ = self.sandbox.ensure()
+                sandbox, new, behind = self.sandbox.ensure()
                 environment = context.catalog.branch_by_id(sandbox.parent or 0)
+                if new:
+                    base = f"{environment.name}@{sandbox.base}"
+                    listen(Event("sandbox_opened", sandbox.name, {"base": base, "behind_reason": behind}))
                 return runner.run_sandbox(
                     sandbox, environment, options, resources=context.resources_of(sandbox)
                 )
@@ -211,6 +215,7 @@ class Project:
         select: Sequence[str] = (),
         samples: int = 5,
         summaries: bool = True,
+        on_progress: Callable[[str, float], None] | None = None,
     ) -> Diff:
         """What differs between two refs, in schema and data.
 
@@ -220,6 +225,7 @@ class Project:
             select: Keys, or words as for `plan`; none: all that differ.
             samples: Rows to show of each kind of change.
             summaries: Whether to summarise the columns that changed.
+            on_progress: Called with the table under way and the share of it that is done, 0 to 1.
         """
         from anabranch.diff.summary import Diff
 
@@ -230,7 +236,10 @@ class Project:
             wanted = self._wanted(select, {c.key for c in changes})
             changes = [change for change in changes if change.key in wanted]
         tables = tuple(
-            self._diff_entry(c.key, c.before, c.after, samples=samples, summaries=summaries) for c in changes
+            self._diff_entry(
+                c.key, c.before, c.after, samples=samples, summaries=summaries, on_progress=on_progress
+            )
+            for c in changes
         )
         return Diff(context.ref_of(old), context.ref_of(new), tables)
 
@@ -268,7 +277,14 @@ class Project:
         )
 
     def _diff_entry(
-        self, key: str, before: Entry | None, after: Entry | None, *, samples: int, summaries: bool
+        self,
+        key: str,
+        before: Entry | None,
+        after: Entry | None,
+        *,
+        samples: int,
+        summaries: bool,
+        on_progress: Callable[[str, float], None] | None = None,
     ) -> TableDiff:
         from anabranch.diff.summary import diff_files, diff_tables
 
@@ -289,6 +305,7 @@ class Project:
             samples=samples,
             summaries=summaries,
             temp_directory=temporary,
+            on_progress=None if on_progress is None else lambda done: on_progress(key, done),
         )
 
     def check(
@@ -298,13 +315,14 @@ class Project:
         fresh: bool = False,
         workers: int | None = None,
         in_process: bool = False,
+        listen: Listener = lambda _: None,
     ) -> CheckReport:
         """Runs the checks alone, on what the environment or sandbox holds now.
 
         Args:
             select: Words that name the assets that are judged; none: all.
             fresh: Run every check, also where its result on exactly this data is known.
-            workers, in_process: As for `run`.
+            workers, in_process, listen: As for `run`.
         """
         context = self.context
         here = context.require()
@@ -312,7 +330,7 @@ class Project:
         branch = context.find_branch(here.name)
         if branch is None:
             raise RefError(f"{here.name} was never built", hint="anabranch run builds it")
-        options = RunOptions(tuple(select), workers=workers, in_process=in_process)
+        options = RunOptions(tuple(select), workers=workers, in_process=in_process, listen=listen)
         execution = context.runner().check(
             branch, options, resources=context.resources_of(branch), fresh=fresh
         )
@@ -430,6 +448,7 @@ class Project:
         dry_run: bool = False,
         environment: str | None = None,
         message: str = "",
+        confirm: Callable[[RollbackPlan], bool] | None = None,
     ) -> tuple[RollbackPlan, Commit | None]:
         """Restores an earlier state of an environment in one new commit, and holds it until the code differs.
 
@@ -439,9 +458,10 @@ class Project:
             dry_run: Plan only.
             environment: Default: the one of the git branch, or that the sandbox stands on.
             message: One line for the log.
+            confirm: Asked with the plan; False ends it. What was confirmed is what is done, or nothing.
 
         Returns:
-            The plan, and the commit; None for a dry run.
+            The plan, and the commit; None for a dry run, and where it was not confirmed.
 
         Raises:
             ConflictError: with ``of``, a later commit has written one of the keys.
@@ -475,7 +495,7 @@ class Project:
                     f"{branch.name} has no earlier state", hint=f"anabranch log {branch.name}"
                 )
             plan = plan_rollback(context.catalog, branch, target)
-        if dry_run:
+        if dry_run or (confirm is not None and not confirm(plan)):
             return plan, None
         commit = roll_back(context.catalog, plan, author=context.author, message=message)
         context.refresh()
@@ -617,12 +637,19 @@ class Project:
 
     # upkeep
 
-    def gc(self, *, dry_run: bool = False, grace: str | None = None) -> GcResult:
+    def gc(
+        self,
+        *,
+        dry_run: bool = False,
+        grace: str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> GcResult:
         """Frees what no live ref needs: expired sandboxes are closed, old history is retired, unreachable files removed.
 
         Args:
             dry_run: Tell what would go; remove nothing.
             grace: Files younger than this stay whatever is said; default: ``gc.grace`` of anabranch.toml.
+            on_progress: Called with how many files were removed, and of how many.
 
         Raises:
             LeaseError: another gc is under way.
@@ -646,7 +673,12 @@ class Project:
                 now=now(),
             )
         done = collect(
-            context.catalog, storage, keep=history.keep, keep_commits=history.keep_commits, grace=span
+            context.catalog,
+            storage,
+            keep=history.keep,
+            keep_commits=history.keep_commits,
+            grace=span,
+            on_progress=on_progress,
         )
         context.refresh()
         return done

@@ -20,17 +20,14 @@ def query_tables(query: str, handles: Mapping[str, Any], *, ref: str) -> duckdb.
     """
     import duckdb
 
-    connection = duckdb.connect()
+    # Names mean the tables of the ref, never Python variables of the caller.
+    connection = duckdb.connect(config={"python_enable_replacements": False})
     lower = query.lower()
     for key, handle in handles.items():
-        namespace, name = split_key(key)
+        _, name = split_key(key)
         if name.lower() not in lower:
             continue
-        if "." in key:
-            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{namespace}"')
-            handle.create_view(connection, f"{namespace}.{name}")
-        else:
-            handle.create_view(connection, name)
+        handle.create_view(connection, key)
     try:
         relation = connection.sql(query)
     except duckdb.CatalogException as error:

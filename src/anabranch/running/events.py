@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 from anabranch.names import now
 
 EventKind = Literal[
-    "run_started", "step_started", "step_progress", "step_finished", "step_reused", "step_failed", "step_retried",
+    "sandbox_opened", "run_started", "step_started", "step_progress", "step_finished", "step_reused", "step_failed", "step_retried",
     "step_skipped", "check_finished", "published", "run_finished",
 ]  # fmt: skip
 

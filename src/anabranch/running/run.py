@@ -679,7 +679,7 @@ class Runner:
             known_check=self.known_check,
             keep_check=keep,
             resources=digests,
-            log=lambda key, attempt: None if options.in_process else str(logs / _log_name(key, attempt)),
+            log=lambda key, attempt: None if options.in_process else str(logs / log_name(key, attempt)),
             after=lambda path: _scrub(path, secrets),
             clean=lambda text: _without_secrets(text, secrets),
             listen=options.listen,
@@ -759,7 +759,8 @@ def _message(keys: Sequence[str]) -> str:
     return f"run {shown}" + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
-def _log_name(key: str, attempt: int) -> str:
+def log_name(key: str, attempt: int) -> str:
+    """The file in a run's folder that took what a step has printed."""
     name = key.replace(":", "-").replace("/", "-")
     return f"{name}.log" if attempt == 1 else f"{name}.{attempt}.log"
 

@@ -6,13 +6,15 @@ It has no catalog: what it made becomes part of a branch only when the executor 
 
 from __future__ import annotations
 
+import os
 import resource as os_resource
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -185,26 +187,33 @@ def _resources(
     return held
 
 
+@lru_cache(maxsize=1)
+def _engine(process: int) -> Any:  # noqa: ARG001 - a fork must not share its parent's engine
+    """This process's DuckDB: starting one takes longer than most small queries."""
+    import duckdb
+
+    # A query reads its inputs and nothing else: never a Python variable that happens to have a table's name.
+    return duckdb.connect(config={"python_enable_replacements": False})
+
+
 @contextmanager
 def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[Any]:
     """A reader over a query's result, with the inputs as views so that columns and filters are pushed down into them."""
     import duckdb
 
-    from anabranch.names import split_key
-
-    connection = duckdb.connect()
+    connection = _engine(os.getpid()).cursor()
     try:
         connection.execute(f"SET threads = {max(1, task.threads)}")
         if task.memory is not None:
             connection.execute(f"SET memory_limit = '{task.memory // 2**20}MiB'")
+        # Each step has a database of its own, so that no view of another one is in sight.
+        connection.execute("ATTACH ':memory:' AS step")
+        connection.execute("USE step")
         for key, source in sources.items():
-            namespace, name = split_key(key)
-            if "." in key:
-                connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{namespace}"')
-                source.create_view(connection, f"{namespace}.{name}")
-            else:
-                source.create_view(connection, name)
+            source.create_view(connection, key)
         result: Any = connection.sql(query)
+        if result is None:
+            raise StepError(f"{task.key}: the query returns no rows")
         yield (
             result.to_arrow_reader(100_000)
             if hasattr(result, "to_arrow_reader")
@@ -215,6 +224,9 @@ def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[A
             f"{task.key}: DuckDB says: {error}", hint="the query runs by itself with: anabranch sql"
         ) from error
     finally:
+        with suppress(duckdb.Error):
+            connection.execute("USE memory")
+            connection.execute("DETACH DATABASE IF EXISTS step")
         connection.close()
 
 
