@@ -22,6 +22,7 @@ AnabranchError
 │   ├── IsolationError           a write outside the writer's own storage prefix
 │   ├── UnstorableError          a value or column type that can't be stored as it is
 │   └── MissingFileError         a file that the catalog points to is not there
+├── QueryError                   a query that DuckDB does not accept
 ├── RunError                     a run can't start or did not succeed
 │   ├── StepError                an asset's own code failed
 │   ├── CheckError               a blocking check failed
@@ -229,5 +230,6 @@ EXIT_CODES = {
     2: "a mistake in the command, in anabranch.toml, in the definitions or in git's state",
     3: "refused: the gate, a stale sandbox, a conflict, a held environment, or a rule of isolation",
     4: "somebody else is at work there; try again later",
+    70: "a mistake in anabranch itself; its traceback is on stderr",
     130: "interrupted; everything is sound and the same command goes on",
 }
