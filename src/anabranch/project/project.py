@@ -6,6 +6,7 @@ what they say. It prints nothing and asks nobody; a face passes what it was told
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -168,7 +169,9 @@ class Project:
                 environment = context.catalog.branch_by_id(sandbox.parent or 0)
                 if new:
                     base = f"{environment.name}@{sandbox.base}"
-                    listen(Event("sandbox_opened", sandbox.name, {"base": base, "behind_reason": behind}))
+                    # A face that fails must not fail the run.
+                    with contextlib.suppress(Exception):
+                        listen(Event("sandbox_opened", sandbox.name, {"base": base, "behind_reason": behind}))
                 return runner.run_sandbox(
                     sandbox, environment, options, resources=context.resources_of(sandbox)
                 )
