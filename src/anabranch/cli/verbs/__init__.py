@@ -1,0 +1,1 @@
+"""The commands, a module for each handful; imported only when one of them runs."""

@@ -1,0 +1,117 @@
+"""`status` and `plan`: they read, and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anabranch.cli.face import Face, Reply
+from anabranch.cli.verb import pass_face, select_option, verb
+
+if TYPE_CHECKING:
+    from anabranch.project import Project
+    from anabranch.report.lines import Line
+
+STATUS = {
+    "where": "where one is: kind (environment, sandbox, undetermined), git_branch, git_commit, dirty, environment, sandbox, opened, in_progress",
+    "head": "ref of the newest commit of the environment or sandbox, or null",
+    "base": "ref of the environment's commit that the code stands on, or null",
+    "behind": "number of commits by which the environment is ahead of the base",
+    "behind_reason": "what must be merged, or null",
+    "stale": "keys that the sandbox wrote or read and that have moved on in the environment",
+    "changed": "asset → list of reasons (kind, text, name, place)",
+    "own": "keys that the sandbox has built or removed itself",
+    "held": "why the environment refuses runs, or null",
+    "running": "sentences about work under way",
+    "notes": "sentences about what else one should know",
+    "next": "the command that most likely comes next, or null",
+    "assets": "number of assets in the code",
+    "tables": "number of tables in view",
+}
+PLAN = {
+    "target": "name of the environment or sandbox",
+    "steps": "list of steps: asset, action (run, depends, reuse), reasons, fingerprint, version, adopted_from, seconds, bytes, notes",
+    "run": "number of assets that will run",
+    "depends": "number of assets that run if an input turns out to have changed",
+    "reuse": "number of assets whose result stands or is taken over",
+    "seconds": "recorded seconds of what will run",
+    "seconds_at_most": "recorded seconds of what will or may run",
+    "bytes": "recorded bytes of what will run",
+    "orphans": "keys of tables whose asset is no longer in the code",
+    "definitions": "hash of all assets' code",
+}
+
+
+@verb("status", shape=STATUS)
+@pass_face
+def status(face: Face) -> Reply:
+    """Where you are, on which base, what has changed, what is stale, and what comes next."""
+    project = face.project()
+    with face.working("looking"):
+        found = project.status()
+
+    def lines() -> Sequence[Line]:
+        from anabranch.report.text import status_lines
+
+        return status_lines(found, project.name, limit=face.width, verbose=face.verbose)
+
+    return Reply(found, lines)
+
+
+def refresh_option() -> Callable[[Any], Any]:
+    """``--refresh``."""
+    return click.option(
+        "--refresh",
+        multiple=True,
+        is_flag=False,
+        flag_value="*",
+        metavar="[NAMES]",
+        help="Fetch these sources again; without names, all that have a refresh policy. May be repeated.",
+    )
+
+
+@verb("plan", shape=PLAN)
+@select_option()
+@click.option("--force", is_flag=True, help="As if everything selected had to run.")
+@refresh_option()
+@pass_face
+def plan(face: Face, select: Sequence[str], force: bool, refresh: Sequence[str]) -> Reply:
+    """What would run, and why, and what it is estimated to cost. Changes nothing."""
+    return planned(face, select, force=force, refresh=refresh)
+
+
+def planned(face: Face, select: Sequence[str], *, force: bool, refresh: Sequence[str]) -> Reply:
+    """`plan`, and `run --dry-run`."""
+    project = face.project()
+    with face.working("planning"):
+        found = project.plan(words(select), force=force, refresh=words(refresh))
+        where = project.context.where()
+        base = base_text(project)
+
+    def lines() -> Sequence[Line]:
+        from anabranch.report.text import place_text, plan_lines
+
+        return plan_lines(found, title=place_text(where), base=base, limit=face.width, verbose=face.verbose)
+
+    return Reply(found, lines)
+
+
+def words(given: Sequence[str]) -> list[str]:
+    """The words of repeated options, each of which may hold several."""
+    return [word for text in given for word in text.replace(",", " ").split()]
+
+
+def base_text(project: Project) -> str | None:
+    """``base production@1`` of the sandbox at hand, or that it would stand on; None on an environment."""
+    context = project.context
+    here = context.where()
+    if here.kind != "sandbox" or here.environment is None or here.sandbox is None:
+        return None
+    found = context.find_branch(here.sandbox)
+    if found is not None:
+        return f"base {here.environment}@{found.base}"
+    environment = context.find_branch(here.environment)
+    number = 0 if environment is None else context.base_for(environment).number
+    return f"not open yet; base {here.environment}@{number}"
