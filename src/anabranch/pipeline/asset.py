@@ -69,7 +69,7 @@ class Asset:
             for param, source in (inputs or {}).items()
         }
         self.tags = frozenset(tags)
-        self.description = description
+        self.description = description or (inspect.getdoc(function) or "" if function is not None else "")
         self.config = config
         self.refresh = refresh
         self.every = every
@@ -80,7 +80,7 @@ class Asset:
         self.renames = dict(renames or {})
         self.columns = dict(columns or {})
         self.__name__ = name
-        self.__doc__ = description or (inspect.getdoc(function) if function is not None else None)
+        self.__doc__ = self.description or None
         self.__wrapped__ = function
         # What fingerprints follow instead of this object.
         self.__anabranch_code__ = tuple(f for f in (function,) if f is not None)
