@@ -205,7 +205,7 @@ def test_a_number_of_removed_rows_that_was_not_computed_is_a_reason():
     unknown = change(rows_removed=None)
     reason = only(judge(candidate(tables=[unknown]), Rules(rows_removed=TEN_PERCENT)))
     assert reason.text == "how many rows delays loses was not computed, and at most 10 % may go"
-    assert reason.hint == "compute it: anabranch diff delays"
+    assert reason.hint == "compute it: anabranch diff --select delays"
 
 
 def test_where_removed_rows_were_not_computed_the_net_loss_is_told_if_it_is_too_much_by_itself():

@@ -280,20 +280,20 @@ def _judge_rows(candidate: Candidate, rules: Rules, found: _Findings, *, told: s
             elif change.rows_after is not None:
                 # Rows may have been replaced as well, so this many went for certain and perhaps more.
                 removed, at_least = before - change.rows_after, "at least "
-        hint = f"anabranch diff {change.key} shows them; environments.{candidate.environment}.promote.rows_removed is the limit"
+        hint = f"anabranch diff --select {change.key} shows them; environments.{candidate.environment}.promote.rows_removed is the limit"
         if removed is not None and before is not None and removed > 0 and not limit.allows(removed, before):
             share = f"{percent(removed, before)}, at most {_shown(limit)} allowed"
             text = f"{change.key} loses {at_least}{removed:,} of its {_rows(before)} ({share})"
             found.add(True, "rows_removed", change.key, text, hint)
         elif change.rows_removed is None and (change.state != "removed" or before is None):
             text = f"how many rows {change.key} loses was not computed, and at most {_shown(limit)} may go"
-            found.add(True, "rows_removed", change.key, text, f"compute it: anabranch diff {change.key}")
+            found.add(True, "rows_removed", change.key, text, f"compute it: anabranch diff --select {change.key}")
 
 
 def _judge_resources(candidate: Candidate, rules: Rules, found: _Findings) -> None:
     for key, resource in sorted(candidate.resources_differ.items()):
         text = f"{key} was computed with another resource than that of {candidate.environment}: {resource}"
-        hint = f"let {candidate.environment} compute it: anabranch promote --rerun {key}; or give both the same resource"
+        hint = f"give both the same resource, or merge the branch and let anabranch run compute {key} in {candidate.environment}"
         found.add(rules.resources != "any", "resources", key, text, hint)
 
 
