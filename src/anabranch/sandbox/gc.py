@@ -16,13 +16,16 @@ Killed in between, the next gc starts again: retired history stays retired, and 
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Catalog
-from anabranch.errors import CatalogError
+from anabranch.errors import CatalogError, RefError
 from anabranch.names import now
 from anabranch.running.lease import hold, is_dead
 from anabranch.sandbox.retention import Retention, plan_retention
@@ -115,6 +118,7 @@ def collect(
     with hold(catalog, "gc", "gc"):
         moment = now()
         retention = _retention(catalog, keep, keep_commits, moment)
+        retired = _names_of_content(catalog, retention)
         for branch in retention.expired:
             catalog.close_branch(branch.id)
         listed = list(storage.list())
@@ -140,7 +144,7 @@ def collect(
         return GcResult(
             False,
             names,
-            tuple(b.name for b in retention.retired_branches),
+            retired,
             found.files,
             found.bytes,
             found.kept_young,
@@ -202,13 +206,23 @@ def _sort(
     return GcResult(
         dry_run,
         tuple(b.name for b in retention.expired),
-        tuple(b.name for b in retention.retired_branches),
+        _names_of_content(catalog, retention),
         tuple(sorted(going)),
         size,
         kept_young,
         kept,
         kept_bytes,
     )
+
+
+def _names_of_content(catalog: Catalog, retention: Retention) -> tuple[str, ...]:
+    """Branches whose content goes now: those that an earlier gc has retired have none any more."""
+    found = []
+    for branch in retention.retired_branches:
+        with contextlib.suppress(RefError):
+            catalog.own(branch.point)
+            found.append(branch.name)
+    return tuple(found)
 
 
 def _would_reach(catalog: Catalog, retention: Retention) -> set[str]:
@@ -252,3 +266,13 @@ def files_of(storage: Storage, location: str) -> set[str]:
         found |= {listed["manifest_path"] for listed in table.manifests()}
         found |= {entry["data_file"]["file_path"] for entry in table.entries()}
     return found
+
+
+def drop_old_logs(folder: Path, before: datetime) -> int:
+    """Removes the log folders of runs that were last written to before the time; returns how many. Idempotent."""
+    dropped = 0
+    for run in folder.iterdir() if folder.is_dir() else ():
+        if run.is_dir() and datetime.fromtimestamp(run.stat().st_mtime, UTC) < before:
+            shutil.rmtree(run, ignore_errors=True)
+            dropped += 1
+    return dropped
