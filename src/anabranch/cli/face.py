@@ -36,6 +36,7 @@ class Reply:
         errors: Lines for stderr, before the others.
         code: The exit code.
         raw: Text that is printed as it is, instead of lines: a script, CSV.
+        said: What goes to stdout, once it is worded.
     """
 
     result: Any
@@ -43,6 +44,7 @@ class Reply:
     errors: Sequence[Line] = ()
     code: int = 0
     raw: str | None = None
+    said: str | None = None
 
     def to_dict(self) -> Mapping[str, Any]:
         """The result as plain JSON values."""
@@ -87,7 +89,7 @@ class Face:
     @property
     def interactive(self) -> bool:
         """Whether somebody can be asked."""
-        return not self.json and sys.stdin.isatty() and sys.stderr.isatty()
+        return not self.json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
     @property
     def width(self) -> int | None:
@@ -101,18 +103,13 @@ class Face:
 
     # speaking
 
-    def out(self, lines: Iterable[Line]) -> None:
-        """Prints a result."""
-        self._print(lines, sys.stdout)
-
     def err(self, lines: Iterable[Line]) -> None:
         """Prints beside the result."""
-        self._print(lines, sys.stderr)
+        write(_painted(lines, colored=self.colored(sys.stderr)), sys.stderr)
 
-    def _print(self, lines: Iterable[Line], stream: TextIO) -> None:
-        colored = self.colored(stream)
-        text = "".join(painted(one, colored=colored) + "\n" for one in lines)
-        write(text, stream)
+    def text(self, lines: Iterable[Line]) -> str:
+        """Lines as they are printed on stdout."""
+        return _painted(lines, colored=self.colored(sys.stdout))
 
     def ask(self, question: str) -> bool:
         """Asks on the terminal; no is the default. Only where `interactive`."""
@@ -161,6 +158,10 @@ class Face:
         finally:
             over.set()
             thread.join()
+
+
+def _painted(lines: Iterable[Line], *, colored: bool) -> str:
+    return "".join(painted(one, colored=colored) + "\n" for one in lines)
 
 
 def painted(one: Line, *, colored: bool) -> str:

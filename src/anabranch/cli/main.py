@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -38,9 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code, one of `EXIT_CODES`.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _take_signals()
     if _COMPLETE in os.environ:
         return _completion(os.environ[_COMPLETE])
+    with _heard_signals():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     face = Face(json="--json" in words[: words.index("--")] if "--" in words else "--json" in words)
     try:
         return _speak(face, words)
@@ -60,32 +64,37 @@ def _speak(face: Face, words: list[str]) -> int:
     face.code = reply.code
     if reply.errors:
         face.err(reply.errors)
-    if face.json:
-        from anabranch.report.json import document
-
-        write(document(reply.to_dict()), sys.stdout)
-    elif reply.raw is not None:
-        write(reply.raw, sys.stdout)
-    else:
-        face.out(reply.lines())
+    write(_text(face, reply), sys.stdout)
     return reply.code
 
 
+def _text(face: Face, reply: Reply) -> str:
+    """What goes to stdout."""
+    if reply.said is None and face.json:
+        from anabranch.report.json import document
+
+        reply.said = document(reply.to_dict())
+    elif reply.said is None:
+        reply.said = reply.raw if reply.raw is not None else face.text(reply.lines())
+    return reply.said
+
+
 def _do(face: Face, words: list[str]) -> Reply:
-    """Runs the command; whatever it raises becomes a reply."""
+    """Runs the command and words its reply; whatever is raised becomes a reply."""
     from anabranch.cli.app import app
 
     try:
         with app.make_context("anabranch", words, obj=face) as context:
             reply = app.invoke(context)
         assert isinstance(reply, Reply), f"a command returned {reply!r}"
+        _text(face, reply)
         return reply
     except click.exceptions.Exit as done:
-        return (
-            Reply({}, code=done.exit_code, raw="") if not face.json or not done.exit_code else _nothing(done)
-        )
+        # Help and --version have printed what they had to say.
+        face.json = False
+        return Reply({}, code=done.exit_code, raw="")
     except click.ClickException as error:
-        return _usage(face, error)
+        return _usage(error)
     except AnabranchError as error:
         return _ours(face, error)
     except (KeyboardInterrupt, click.Abort):
@@ -93,11 +102,7 @@ def _do(face: Face, words: list[str]) -> Reply:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last door: nothing may leave unsaid
-        return _bug(face, error)
-
-
-def _nothing(done: click.exceptions.Exit) -> Reply:
-    return Reply({}, code=done.exit_code)
+        return _bug(error)
 
 
 def _ours(face: Face, error: AnabranchError) -> Reply:
@@ -131,15 +136,17 @@ def error_lines(message: str, hint: str | None) -> list[Line]:
     return [*told, *([line(Span("hint: ", "warn"), hint)] if hint else [])]
 
 
-def _usage(face: Face, error: click.ClickException) -> Reply:
+def _usage(error: click.ClickException) -> Reply:
     context = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        told = _error_dict("UsageError", "a command is missing", "`anabranch --help` lists them")
+        return Reply(told, errors=paragraph(error.format_message()), code=2)
     hint = getattr(error, "hint", None)
     if not hint and context is not None:
         hint = f"`{context.command_path} --help` tells more"
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     shape = _error_dict("UsageError", message, hint)
-    del face
     return Reply(shape, errors=error_lines(message, hint), code=2)
 
 
@@ -152,10 +159,9 @@ def _interrupted() -> Reply:
     )
 
 
-def _bug(face: Face, error: Exception) -> Reply:
+def _bug(error: Exception) -> Reply:
     message = clean(f"{type(error).__name__}: {error}")
     lines = [*paragraph(_trace(error), "dim"), *error_lines(message, _REPORT)]
-    del face
     return Reply(_error_dict(type(error).__name__, str(error), _REPORT), errors=lines, code=BUG)
 
 
@@ -167,17 +173,24 @@ def _error_dict(kind: str, message: str, hint: str | None) -> dict[str, Any]:
     return {"error": {"type": kind, "message": message, "place": None, "hint": hint, "facts": {}}}
 
 
-def _take_signals() -> None:
+@contextlib.contextmanager
+def _heard_signals() -> Iterator[None]:
     """Whoever ends this process is heard as Ctrl-C is, unless the signal is ignored on purpose (nohup)."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    kept = {}
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Only the main thread of a program may do this; an embedded call leaves signals alone.
         with contextlib.suppress(ValueError):
             if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, interrupt)
+                kept[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _completion(instruction: str) -> int:
