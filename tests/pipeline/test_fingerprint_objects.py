@@ -49,6 +49,12 @@ def changed(read, before: str, after: str, target: str = "assets:daily", **other
         ("assets:daily", "from enum import Enum\nclass E(Enum):\n    A = 1\n    B = 2\ndef make(n):\n    return lambda: n\ndaily = make(E.A)", "from enum import Enum\nclass E(Enum):\n    A = 1\n    B = 2\ndef make(n):\n    return lambda: n\ndaily = make(E.B)"),
         ("assets:daily", "from dataclasses import dataclass\n@dataclass\nclass D:\n    a: int\ndef make(n):\n    return lambda: n\ndaily = make(D(1))", "from dataclasses import dataclass\n@dataclass\nclass D:\n    a: int\ndef make(n):\n    return lambda: n\ndaily = make(D(2))"),
         ("assets:daily", "import datetime\ndef make(n):\n    return lambda: n\ndaily = make(datetime.date(2020, 1, 1))", "import datetime\ndef make(n):\n    return lambda: n\ndaily = make(datetime.date(2020, 1, 2))"),
+        ("assets:daily", "class A:\n    __slots__ = ('n',)\n    def __init__(self, n): self.n = n\ndef make(n):\n    return lambda: n\ndaily = make(A(1))", "class A:\n    __slots__ = ('n',)\n    def __init__(self, n): self.n = n\ndef make(n):\n    return lambda: n\ndaily = make(A(2))"),
+        ("assets:daily", "from collections import namedtuple\nP = namedtuple('P', 'a b')\ndef make(n):\n    return lambda: n\ndaily = make(P(1, 2))", "from collections import namedtuple\nP = namedtuple('P', 'a b')\ndef make(n):\n    return lambda: n\ndaily = make(P(1, 3))"),
+        ("assets:daily", "from collections import OrderedDict\ndef make(n):\n    return lambda: n\ndaily = make(OrderedDict(a=1))", "from collections import OrderedDict\ndef make(n):\n    return lambda: n\ndaily = make(OrderedDict(a=2))"),
+        ("assets:daily", "from functools import partialmethod\ndef f(self, n): return n\ndaily = partialmethod(f, 1)", "from functools import partialmethod\ndef f(self, n): return n\ndaily = partialmethod(f, 2)"),
+        ("assets:daily", "async def daily(a):\n    async with a as b:\n        return [x async for x in b]", "async def daily(a):\n    async with a as b:\n        return [x async for x in a]"),
+        ("assets:A", "def make(n):\n    class A:\n        @staticmethod\n        def go(): return n\n        @property\n        def x(self): return n\n    return A\nA = make(1)", "def make(n):\n    class A:\n        @staticmethod\n        def go(): return n\n        @property\n        def x(self): return n\n    return A\nA = make(2)"),
         ("assets:daily", "@property\ndef daily(self): return 1", "@property\ndef daily(self): return 2"),
     ],
 )  # fmt: skip
@@ -248,6 +254,31 @@ def test_functions_of_a_nested_definition_are_not_listed_beside_it(read):
     assert names(read({"assets.py": text})) == {"assets.daily", "assets.timed"}
 
 
+def test_a_module_that_a_closure_holds_counts_as_a_whole(read):
+    text = "import other\ndef make(n):\n    return lambda: n.x\ndaily = make(other)\n"
+    found = read({"assets.py": text, "other.py": "x = 1\ny = 2\n"})
+    assert names(found) == {"assets.make.<lambda>", "other.x", "other.y"}
+
+
+def test_a_submodule_without_source_counts_by_its_file(read):
+    files = {
+        "assets.py": "from pkg import fast\ndef daily(): return fast.go()\n",
+        "pkg/__init__.py": """
+            import sys, types
+            sys.modules["pkg.fast"] = fast_ = types.ModuleType("pkg.fast")
+            fast_.__file__ = __file__.replace("__init__.py", "fast.so")
+            globals()["fast"] = fast_
+        """,
+        "pkg/fast.so": "1",
+    }
+    found = read(files)
+    assert names(found) == {"assets.daily", "pkg.fast"}
+    assert found.hash != read({**files, "pkg/fast.so": "2"}).hash
+    assert found.notes == (
+        "pkg.fast is no Python source of the project and of no installed distribution, so its file counts as a whole.",
+    )
+
+
 def test_a_closure_names_its_variable(read):
     text = "def make(n):\n    def f(): return n\n    return f\ndaily = make(1)\n"
     assert names(read({"assets.py": text})) == {"assets.make.f", "assets.make.f[n]"}
@@ -424,7 +455,7 @@ def test_a_module_beside_the_project_counts_as_a_whole_unless_it_is_named(worksh
         named = CodeReader(root, also=[beside]).of(daily)
     assert names(stray) == {"assets.daily", "stone_lib"}
     assert stray.notes == (
-        "stone_lib is neither in the project nor of an installed distribution, so its file counts as a whole.",
+        "stone_lib is no Python source of the project and of no installed distribution, so its file counts as a whole.",
     )
     assert names(named) == {"assets.daily", "stone_lib.go"}
     assert {part.file for part in named.parts} == {"assets.py", "beside/stone_lib.py"}

@@ -192,6 +192,34 @@ def test_every_supported_python_computes_the_pinned_fingerprints(version, tmp_pa
     assert {name: hash_ for name, (hash_, _, _) in found.items()} == PINNED
 
 
+NEWER = {
+    "assets.py": """
+        from helpers import T, Table
+        type Rows[K] = dict[K, Table]
+        class Box[T]:
+            item: T
+        def rows[T: Table, *Ts, **P](x: T) -> Rows[T]:
+            return x, f"{'a' + "b"}"
+        FUNCTIONS = LAMBDAS = []
+        PARTIAL, Point = rows, Box
+        Box.wait = rows
+        Box.__init__ = lambda self, x: None
+    """,
+    "helpers.py": "class T: pass\nclass Table: pass\n",
+}
+
+
+def test_syntax_that_only_newer_pythons_have_is_read_alike_by_them(tmp_path):
+    pythons = [python for version in SUPPORTED[1:] if (python := interpreter(version))]
+    if not pythons:
+        pytest.skip("there is no Python newer than 3.11 on this machine")
+    for name, text in NEWER.items():
+        (tmp_path / name).write_text(dedent(text), encoding="utf-8")
+    found = [read_by(python, tmp_path) for python in pythons]
+    assert all(one == found[0] for one in found)
+    assert set(found[0]["rows"][1]) == {"assets.rows", "assets.Rows", "helpers.Table"}
+
+
 def test_hashes_of_plain_things_are_pinned():
     assert combine() == "cae66941d9efbd404e4d88758ea67670"
     assert combine("a", "bc") == "a4d2502de3aca3ac159bba2d99ea81a8"

@@ -215,6 +215,8 @@ class Reach:
             inner = self.files.module(f"{source.name}.{name}" if source.name else name)
             if inner is not None:
                 return self.imported(inner.name, attributes, asker, seen)
+            if f"{source.name}.{name}" in sys.modules:  # a submodule without source, such as a compiled one
+                return self.foreign(f"{source.name}.{name}", ())
         unknown: list[Node] = []
         for star in reversed(source.stars):
             module = source.absolute(star)
@@ -277,7 +279,8 @@ class Reach:
                 text = ""
             node = Node(Part(module, "module", digest("stray", text)))
             node.notes.append(
-                f"{module} is neither in the project nor of an installed distribution, so its file counts as a whole"
+                f"{module} is no Python source of the project and of no installed distribution, "
+                "so its file counts as a whole"
             )
             self._foreign_nodes[key] = node
         return [self._foreign_nodes[key]]
