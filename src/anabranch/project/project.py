@@ -152,15 +152,18 @@ class Project:
         context.refresh()
         here = context.require()
         assert here.environment is not None
+        settings = context.settings
         options = RunOptions(
-            tuple(select),
-            force,
-            tuple(refresh),
-            workers if workers is not None else context.settings.run.workers,
-            in_process,
-            prune,
-            fail_fast,
-            listen,
+            select=tuple(select),
+            force=force,
+            refresh=tuple(refresh),
+            workers=workers if workers is not None else settings.run.workers,
+            in_process=in_process or settings.run.in_process,
+            prune=prune,
+            fail_fast=fail_fast,
+            listen=listen,
+            timeout=settings.run.timeout,
+            retries=settings.run.retries,
         )
         runner = context.runner()
         try:
@@ -172,6 +175,10 @@ class Project:
                     # A face that fails must not fail the run.
                     with contextlib.suppress(Exception):
                         listen(Event("sandbox_opened", sandbox.name, {"base": base, "behind_reason": behind}))
+                if settings.sandboxes.expire_after is not None and sandbox.expires_at is not None:
+                    # A sandbox that is worked in does not expire.
+                    later = max(sandbox.expires_at, now() + settings.sandboxes.expire_after)
+                    context.catalog.update_branch(sandbox.id, expires_at=later)
                 return runner.run_sandbox(
                     sandbox, environment, options, resources=context.resources_of(sandbox)
                 )
@@ -659,7 +666,7 @@ class Project:
         """
         from anabranch.lake.storage import Scope
         from anabranch.names import parse_duration
-        from anabranch.sandbox.gc import collect, plan_gc
+        from anabranch.sandbox.gc import collect, drop_old_logs, plan_gc
 
         context = self.context
         settings = context.settings
@@ -683,6 +690,8 @@ class Project:
             grace=span,
             on_progress=on_progress,
         )
+        if history.keep is not None:
+            drop_old_logs(context.folder / "runs", now() - max(history.keep, span))
         context.refresh()
         return done
 

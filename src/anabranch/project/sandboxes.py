@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.catalog.base import Branch
-from anabranch.errors import BehindError, PromotionError, StaleError
+from anabranch.errors import BehindError, BranchExistsError, PromotionError, StaleError
 from anabranch.names import parse_duration
 from anabranch.project.context import Context
 from anabranch.project.results import SandboxList
@@ -111,6 +111,7 @@ class Sandboxes:
         found = context.find_branch(here.sandbox)
         environment = context.environment(here.environment)
         if found is not None:
+            self._check_owner(found, here.git_branch or "")
             return found, False, None
         base = context.base_for(environment)
         branch = open_sandbox(
@@ -169,6 +170,15 @@ class Sandboxes:
             context.catalog.close_branch(sandbox.id)
             context.refresh()
         return Closed(info, unpublished, dry_run)
+
+    def _check_owner(self, found: Branch, git_branch: str) -> None:
+        """Two git branches never share a sandbox, however their names came to clash."""
+        owner = found.properties.get("git_branch")
+        if owner not in (None, git_branch):
+            raise BranchExistsError(
+                f"the sandbox {found.name} belongs to the git branch {owner}, not to {git_branch}",
+                hint=f"rename this git branch, or close the other: anabranch sandbox close {found.name}",
+            )
 
     def _describe(self, branch: Branch) -> SandboxInfo:
         assert branch.parent is not None

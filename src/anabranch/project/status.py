@@ -39,10 +39,14 @@ def status(context: Context) -> Status:
     except UndeterminedError as error:
         notes.append(f"{error.message}; {error.hint}")
     branch = context.find_branch(here.name or "") if here.kind == "sandbox" else environment
+    behind_here = here.kind == "environment" and behind_reason is not None
     if branch is not None and here.kind == "sandbox":
         base_number = branch.base
-    stands_on = branch or (Point(environment.id, base_number) if base_number is not None else environment)
-    point = stands_on.point if isinstance(stands_on, Branch) else stands_on
+    # Code that lacks somebody's promotion is compared with the state before it: it is not blamed for what it lacks.
+    if branch is not None and not behind_here:
+        point = branch.point
+    else:
+        point = environment.point if base_number is None else Point(environment.id, base_number)
     view = context.catalog.entries(point)
     changed = {key: tuple(reasons) for key in graph if (reasons := own_reasons(graph[key], view.get(key)))}
     own: tuple[str, ...] = ()

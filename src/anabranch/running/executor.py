@@ -11,6 +11,7 @@ import heapq
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Literal
 
 from anabranch.catalog.base import Entry, Provenance
@@ -163,6 +164,8 @@ class Conditions:
         clean: Takes secrets out of a text.
         listen: Told of every event.
         fail_fast: Whether to start nothing more after a failure.
+        timeout: How long a step may take, where its asset does not say.
+        retries: How often a failed step is tried again, where its asset does not say.
     """
 
     template: StepTask
@@ -176,6 +179,8 @@ class Conditions:
     clean: Callable[[str], str] = lambda text: text
     listen: Listener = lambda _: None
     fail_fast: bool = False
+    timeout: timedelta | None = None
+    retries: int = 0
 
 
 class Executor:
@@ -371,7 +376,7 @@ class Executor:
     def _submit(self, task: StepTask, step: Step | None) -> None:
         self._running[task.key] = (task, step)
         if task.kind == "asset":
-            timeout = self.pipeline.assets[task.key].asset.timeout
+            timeout = self._timeout_of(task.key)
             if timeout is not None:
                 self._deadlines[task.key] = time.monotonic() + timeout.total_seconds()
         self.pool.submit(task)
@@ -387,8 +392,11 @@ class Executor:
         for key, deadline in list(self._deadlines.items()):
             if now >= deadline and key in self._running:
                 del self._deadlines[key]
-                timeout = self.pipeline.assets[key].asset.timeout
-                self.pool.kill(key, f"{key} took longer than its timeout of {timeout}")
+                self.pool.kill(key, f"{key} took longer than its timeout of {self._timeout_of(key)}")
+
+    def _timeout_of(self, key: str) -> timedelta | None:
+        own = self.pipeline.assets[key].asset.timeout
+        return own if own is not None else self.conditions.timeout
 
     def _finish(self, result: StepResult) -> None:
         task, step = self._running.pop(result.key)
@@ -404,7 +412,8 @@ class Executor:
             return
         bound = self.pipeline.assets[result.key]
         if not result.ok:
-            self._failed(task, step, result, bound.asset.retries, bound.asset.retry_delay.total_seconds())
+            retries = bound.asset.retries or self.conditions.retries
+            self._failed(task, step, result, retries, bound.asset.retry_delay.total_seconds())
             return
         assert step is not None
         entry = self._entry(task, step, result)

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,8 @@ class RunOptions:
         prune: Remove tables whose asset is no longer in the code.
         fail_fast: Start nothing more after a failure.
         listen: Told of every event.
+        timeout: How long a step may take, where its asset does not say.
+        retries: How often a failed step is tried again, where its asset does not say.
     """
 
     select: Sequence[str] = ()
@@ -104,6 +107,8 @@ class RunOptions:
     prune: bool = False
     fail_fast: bool = False
     listen: Listener = lambda _: None
+    timeout: timedelta | None = None
+    retries: int = 0
 
 
 @dataclass
@@ -684,6 +689,8 @@ class Runner:
             clean=lambda text: _without_secrets(text, secrets),
             listen=options.listen,
             fail_fast=options.fail_fast,
+            timeout=options.timeout,
+            retries=options.retries,
         )
 
     def _template(self, resources: str, scope: Scope) -> StepTask:
