@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.diff.engine import Engine, parquet
 from anabranch.diff.schema import match_columns, widens
 from anabranch.diff.values import identifier
-from anabranch.errors import LakeError
+from anabranch.errors import LakeError, MissingFileError
 
 if TYPE_CHECKING:
     import duckdb
@@ -121,6 +122,7 @@ def open_sides(engine: Engine, left: TableLike, right: TableLike) -> Sides:
 
     Raises:
         LakeError: A data file's columns are not those of its table's schema.
+        MissingFileError: A data file that must be read is gone.
     """
     files = {"l": list(left.files()), "r": list(right.files())}
     shared: set[str] = set()
@@ -158,6 +160,14 @@ def _side(engine: Engine, table: TableLike, files: Sequence[FileLike], *, skippe
     paths = [local_path(file.path) for file in files]
     plain_paths = tuple(path for path in paths if path is not None) if table.plain else ()
     if len(plain_paths) == len(files):
+        for path in plain_paths:
+            if not Path(path).exists():
+                raise MissingFileError(
+                    f"the file {path} of {table.key} is not there",
+                    hint="was it removed by hand? A commit that still points to it can't be read; build the asset again",
+                    location=path,
+                    key=table.key,
+                )
         source = parquet(plain_paths)
     elif not skipped:
         source = f"anabranch_{name}"

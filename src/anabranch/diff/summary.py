@@ -6,7 +6,8 @@ alone; which tables to compare, and under which names, is its caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from anabranch.diff.rows import RowsDiff, compare_rows, one_sided_rows
 from anabranch.diff.schema import SchemaDiff, compare_schemas
 from anabranch.diff.sides import Side, Sides, TableLike, open_sides, whole_side
 from anabranch.diff.values import plain
+from anabranch.errors import LakeError
 
 State = Literal["same", "added", "removed", "changed"]
 
@@ -192,7 +194,8 @@ def diff_tables(
 
     Raises:
         ValueError: Both sides are None.
-        LakeError: A table's files contradict its metadata.
+        LakeError: A table's files can't be read or contradict its metadata, or the memory does not suffice.
+        MissingFileError: A data file that must be read is gone.
     """
     if left is None and right is None:
         raise ValueError(f"nothing to compare: {key} is on neither side")
@@ -208,9 +211,12 @@ def diff_tables(
     )
     if left is not None and right is not None and left.version == right.version:
         return facts.diff(key, "same", schema)
-    with open_engine(
-        memory_limit=memory_limit, temp_directory=temp_directory, threads=threads, on_progress=on_progress
-    ) as engine:
+    with (
+        _told_as_ours(key),
+        open_engine(
+            memory_limit=memory_limit, temp_directory=temp_directory, threads=threads, on_progress=on_progress
+        ) as engine,
+    ):
         engine.stage(0.0, 0.9 if summaries else 1.0)
         if left is None or right is None:
             present = right if right is not None else left
@@ -261,6 +267,23 @@ def diff_files(key: str, left: tuple[str, int] | None, right: tuple[str, int] | 
         left_bytes=left[1] if left else None,
         right_bytes=right[1] if right else None,
     )
+
+
+@contextmanager
+def _told_as_ours(key: str) -> Iterator[None]:
+    """What DuckDB can't do becomes an error that names the table."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0]
+        short = isinstance(error, duckdb.OutOfMemoryException)
+        raise LakeError(
+            f"{key} can't be compared: {reason}",
+            hint="give the comparison more memory or disk" if short else "is one of its data files damaged?",
+            key=key,
+        ) from error
 
 
 @dataclass(frozen=True)
