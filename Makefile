@@ -38,7 +38,7 @@ $(READY): pyproject.toml
 	    $$found -m venv --clear $(VENV); \
 	fi; \
 	echo "installing into $(VENV); the first time takes a minute or two"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'; \
 	touch $(READY)
 
 demo: $(READY) ## Play the whole story, from a branch to production and back.
