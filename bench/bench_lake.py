@@ -54,28 +54,31 @@ def flights(rows: int, seed: int = 7) -> pa.Table:
 
 
 class Report:
-    """Lines of name, median and ratio to a baseline."""
+    """Lines of name, median and ratio to a baseline; of processor time too, which a busy machine does not distort."""
 
     def __init__(self, repeat: int) -> None:
         self.repeat = repeat
-        print(f"{'':48} {'median':>12} {'least':>12} {'greatest':>12}   ratio to baseline")
+        print(f"{'':48} {'median':>12} {'least':>12} {'processor':>12}   ratio of medians, of processor time")
 
     def compare(self, *named: tuple[str, object], unit: float = 1.0, label: str = "s") -> None:
         """Runs functions in turns; the first is the baseline of the others."""
         for _, function in named:
             function()
         times: dict[str, list[float]] = {name: [] for name, _ in named}
+        worked: dict[str, list[float]] = {name: [] for name, _ in named}
         for _ in range(self.repeat):
             for name, function in named:
-                start = time.perf_counter()
+                start, work = time.perf_counter(), time.process_time()
                 function()
+                worked[name].append((time.process_time() - work) / unit)
                 times[name].append((time.perf_counter() - start) / unit)
-        base = statistics.median(times[named[0][0]])
+        first = named[0][0]
+        base, base_work = statistics.median(times[first]), statistics.median(worked[first])
         for name, values in times.items():
-            middle = statistics.median(values)
-            ratio = "baseline" if name == named[0][0] else f"{middle / base:.2f}"
+            middle, work = statistics.median(values), statistics.median(worked[name])
+            ratio = "baseline" if name == first else f"{middle / base:.2f}  {work / base_work:.2f}"
             print(
-                f"{name:48} {middle:10.3f} {label:2} {min(values):9.3f} {label:2} {max(values):9.3f} {label:2}  {ratio}"
+                f"{name:48} {middle:9.3f} {label:2} {min(values):9.3f} {label:2} {work:9.3f} {label:2}   {ratio}"
             )
 
     def line(self, name: str, text: str) -> None:
@@ -83,7 +86,7 @@ class Report:
 
 
 STREAM = """
-import resource, sys, time
+import sys, time
 import numpy as np, pyarrow as pa
 from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, write_table
@@ -98,13 +101,16 @@ storage = Storage(sys.argv[1], scope=Scope.environment())
 start = time.perf_counter()
 written = write_table(storage, "stream", pa.RecordBatchReader.from_batches(schema, batches()))
 wrote = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+def resident():  # of this process alone: what getrusage says is inherited
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) >> 10 for line in file if line.startswith("VmHWM"))
+peak = resident()
 size = 0
 start = time.perf_counter()
 for part in Table("stream", written.location, storage).to_batches():
     size += part.nbytes
 print(f"{size >> 20} MB Arrow, {written.files} files; written in {wrote:.1f} s, peak {peak} MB; "
-      f"streamed back in {time.perf_counter() - start:.1f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
+      f"streamed back in {time.perf_counter() - start:.1f} s, peak {resident()} MB")
 """
 
 SMALL = """
