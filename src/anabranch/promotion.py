@@ -14,7 +14,7 @@ Nothing is computed here: what the sandbox has built is pointed to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from anabranch.gate import (
 )
 from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan
-from anabranch.running.executor import check_fingerprint
+from anabranch.running.outcome import check_fingerprint
 from anabranch.sandbox.lifecycle import Moved, same_result, sync_sandbox
 
 StaleInputs = Literal["rerun", "accept", "refuse"]
@@ -48,7 +48,8 @@ class Prepared:
         changes: Key → what would be published; None removes the table.
         candidate: What the gate saw.
         verdict: What it said.
-        reads: Key → version that a changed entry was made from, and that is not changed itself.
+        reads: Key → versions that changed entries were made from, where it is not changed itself; what the environment
+            must hold of it. Empty where moved inputs are accepted.
     """
 
     sandbox: Branch
@@ -56,7 +57,7 @@ class Prepared:
     changes: Mapping[str, Entry | None]
     candidate: Candidate
     verdict: Verdict
-    reads: Mapping[str, str] = field(default_factory=dict)
+    reads: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -109,15 +110,14 @@ def pending(catalog: Catalog, sandbox: Branch) -> dict[str, Entry | None]:
     return {key: entry for key, entry in sorted(own.items()) if not same_result(entry, below.get(key))}
 
 
-def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, str]:
-    """What the changed entries were made from, apart from each other: the read set."""
-    return {
-        key: version
-        for entry in changes.values()
-        if entry is not None
-        for key, version in entry.provenance.inputs.items()
-        if key not in changes
-    }
+def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, set[str]]:
+    """What the changed entries were made from, apart from each other: the read set, key → versions."""
+    found: dict[str, set[str]] = {}
+    for entry in changes.values():
+        for key, version in entry.provenance.inputs.items() if entry is not None else ():
+            if key not in changes:
+                found.setdefault(key, set()).add(version)
+    return found
 
 
 def staleness(moved: Sequence[str], changes: Mapping[str, Entry | None]) -> tuple[list[str], list[str]]:
@@ -177,7 +177,14 @@ class Evidence:
 
 
 def prepare(
-    catalog: Catalog, sandbox: Branch, environment: Branch, graph: Graph, rules: Rules, evidence: Evidence
+    catalog: Catalog,
+    sandbox: Branch,
+    environment: Branch,
+    graph: Graph,
+    rules: Rules,
+    evidence: Evidence,
+    *,
+    stale_inputs: StaleInputs = "rerun",
 ) -> Prepared:
     """Makes the candidate of a sandbox that stands on the environment's head, and has the gate judge it. Writes nothing."""
     changes = pending(catalog, sandbox)
@@ -204,7 +211,8 @@ def prepare(
         approvals=tuple(evidence.approvals),
         resources_differ=differ,
     )
-    return Prepared(sandbox, environment, changes, candidate, judge(candidate, rules), reads_of(changes))
+    reads = {} if stale_inputs == "accept" else reads_of(changes)
+    return Prepared(sandbox, environment, changes, candidate, judge(candidate, rules), reads)
 
 
 def _judged(
@@ -242,7 +250,8 @@ def publish(
 
     Raises:
         GateError: the verdict is no pass.
-        ConflictError: the environment or the sandbox has moved since it was judged; nothing was published.
+        ConflictError: the environment or the sandbox has moved since it was judged, or an entry was made from an input
+            that the environment does not hold; nothing was published.
     """
     verdict, sandbox, environment = prepared.verdict, prepared.sandbox, prepared.environment
     if not verdict.passed:
@@ -257,9 +266,12 @@ def publish(
             expected=sandbox.head,
             found=now_there.head,
         )
-    before = catalog.entries(environment.point, prepared.changes)
-    expect: dict[str, str | None] = dict(prepared.reads)
-    expect |= {key: before[key].version if key in before else None for key in prepared.changes}
+    before = catalog.entries(environment.point, {*prepared.changes, *prepared.reads})
+    there = {key: entry.version for key, entry in before.items()}
+    expect: dict[str, str | None] = {key: there.get(key) for key in prepared.changes}
+    for key, versions in prepared.reads.items():
+        # Of two versions that were read of one key, one at least is not what the environment holds.
+        expect[key] = next((v for v in sorted(versions) if v != there.get(key)), there.get(key))
     commit = catalog.commit(
         CommitRequest(
             branch=environment.id,
@@ -278,7 +290,7 @@ def publish(
                 "git_branch": git_branch,
                 "candidate": verdict.candidate,
                 "verdict": verdict.to_dict(),
-                "replaced": {key: before[key].version if key in before else None for key in prepared.changes},
+                "replaced": {key: there.get(key) for key in prepared.changes},
             },
             branch_properties={"held": None},
         )
@@ -350,12 +362,14 @@ def plan_rollback(catalog: Catalog, environment: Branch, target: Point) -> Rollb
 
     Raises:
         PromotionError: the target is not an earlier commit of that environment.
+        RefError: there is no such commit, or gc has retired it.
     """
     if target.branch_id != environment.id or target.number >= environment.head:
         raise PromotionError(
             f"{environment.name} can only be rolled back to an earlier commit of its own",
             hint=f"anabranch log {environment.name} lists them; the newest is {environment.name}@{environment.head}",
         )
+    catalog.get_commit(target)
     undone = [
         c
         for c in catalog.commits(environment.id, limit=environment.head - target.number)
@@ -379,8 +393,15 @@ def plan_undo(catalog: Catalog, environment: Branch, number: int) -> RollbackPla
 
     Raises:
         ConflictError: a later commit has written one of its keys: key, expected, found.
+        PromotionError: it is the environment's opening, before which there is nothing.
+        RefError: there is no such commit, or gc has retired it or the one before it.
     """
     commit = catalog.get_commit(Point(environment.id, number))
+    if number < 1:
+        raise PromotionError(
+            f"{commit.ref} opened {environment.name}: there is no state before it",
+            hint=f"anabranch log {environment.name}",
+        )
     changes = catalog.commit_changes(commit.point)
     present = catalog.entries(environment.point, [c.key for c in changes])
     for change in changes:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from anabranch.lake.file import StoredFile
     from anabranch.lake.storage import Scope, Storage
     from anabranch.lake.tables import Table
-    from anabranch.running.run import Place, Runner, Workspace
+    from anabranch.running.run import Runner
+    from anabranch.running.workspace import Place, Workspace
 
 
 class Context:
@@ -273,8 +274,8 @@ class Context:
         from anabranch.pipeline.definitions import Pipeline
         from anabranch.pipeline.fingerprint import CodeReader
         from anabranch.pipeline.loader import load_definitions
-        from anabranch.running.run import Workspace
         from anabranch.running.worker import Project as WorkerProject
+        from anabranch.running.workspace import Workspace
 
         source = tuple(self.settings.source_folders())
         target = self.settings.project.definitions
@@ -285,14 +286,14 @@ class Context:
         except AnabranchError as error:
             _relative_place(error, self.root)
             raise
-        graph = pipeline.graph(CodeReader(self.root))
+        graph = pipeline.graph(CodeReader(self.root, cache_dir=cache))
         project = WorkerProject(target, self.root, source, dict(loaded.files), cache)
         return Workspace(project, pipeline, graph, self.git.commit, self.git.dirty, self.author)
 
     @cached_property
     def place(self) -> Place:
         """Where results are kept."""
-        from anabranch.running.run import Place
+        from anabranch.running.workspace import Place
 
         storage = self.storage()
         return Place(self.catalog, storage.warehouse, self.settings.warehouse_properties(), self.folder)

@@ -23,7 +23,8 @@ from anabranch.promotion import (
     settle,
 )
 from anabranch.running.lease import hold
-from anabranch.running.run import Runner, RunOptions
+from anabranch.running.run import Runner
+from anabranch.running.workspace import RunOptions
 
 if TYPE_CHECKING:
     from anabranch.project.project import Confirm
@@ -264,7 +265,15 @@ class Promoter:
 
         evidence = Evidence(self._compare, judged, differs, self._approvals(sandbox), context.author)
         rules = context.environment_settings(environment.name).promote
-        return prepare(self._catalog, sandbox, environment, graph, rules, evidence)
+        return prepare(
+            self._catalog,
+            sandbox,
+            environment,
+            graph,
+            rules,
+            evidence,
+            stale_inputs=rules.stale_inputs,
+        )
 
     def _approvals(self, sandbox: Branch) -> list[Approval]:
         notes = self._catalog.notes("approval", f"{sandbox.id}/")

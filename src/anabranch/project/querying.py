@@ -22,6 +22,7 @@ def query_tables(query: str, handles: Mapping[str, Any], *, ref: str) -> duckdb.
 
     # Names mean the tables of the ref, never Python variables of the caller.
     connection = duckdb.connect(config={"python_enable_replacements": False})
+    _refuse_writing(connection, query)
     lower = query.lower()
     for key, handle in handles.items():
         _, name = split_key(key)
@@ -43,11 +44,25 @@ def query_tables(query: str, handles: Mapping[str, Any], *, ref: str) -> duckdb.
             f"DuckDB says: {_first_line(error)}", hint="tables go by their keys; the dialect is DuckDB's"
         ) from None
     if relation is None:
-        raise QueryError(
-            "the query returns no rows: only reading is possible here",
-            hint="data changes through runs and promotions",
-        )
+        raise QueryError("there is no query", hint='write one: "from orders limit 10"')
     return relation
+
+
+def _refuse_writing(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """A statement that writes, to a file or anywhere, is none of a query's. Mistakes in it are told when it is run."""
+    import duckdb
+
+    # PIVOT is counted as MULTI: it first asks for its columns.
+    reading = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI}
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error:
+        return
+    other = next((one.type.name for one in statements if one.type not in reading), None)
+    if other is not None:
+        raise QueryError(
+            f"{other} is no query: only reading is possible here", hint="data changes through runs and promotions"
+        )
 
 
 def _missing_table(message: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from anabranch.catalog.base import Change, Commit, Entry, RunRecord, Tag
 from anabranch.planning.changes import Reason
-from anabranch.running.executor import CheckOutcome
+from anabranch.running.outcome import CheckOutcome
 from anabranch.sandbox.lifecycle import SandboxInfo
 
 

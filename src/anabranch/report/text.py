@@ -28,8 +28,8 @@ from anabranch.report.lines import (
     short_commit,
     size,
 )
-from anabranch.running.executor import CheckOutcome, Outcome
-from anabranch.running.run import RunResult
+from anabranch.running.outcome import CheckOutcome, Outcome
+from anabranch.running.workspace import RunResult
 
 _REASONS_SHOWN = 3
 

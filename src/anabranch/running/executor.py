@@ -10,142 +10,20 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline
-from anabranch.pipeline.fingerprint import combine
-from anabranch.pipeline.graph import CheckNode, Graph
+from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.running.events import Event, Listener
 from anabranch.running.io import Source
+from anabranch.running.outcome import CheckOutcome, Execution, Outcome, State, check_fingerprint
 from anabranch.running.step import StepResult, StepTask
 from anabranch.running.worker import Pool, Progress
-
-State = Literal["ran", "reused", "adopted", "failed", "blocked", "unselected"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one asset.
-
-    Attributes:
-        key: The asset.
-        state: ran, reused (it stood), adopted (taken over by its pointer), failed, blocked (something upstream failed),
-            unselected.
-        entry: Its entry now, if it has one.
-        before: Version before the run, or None.
-        seconds: What the step took.
-        error: For failed: plain values; see `StepResult`.
-        cause: For blocked: the asset or check that blocks.
-        attempts: How often it was tried.
-    """
-
-    key: str
-    state: State
-    entry: Entry | None = None
-    before: str | None = None
-    seconds: float = 0.0
-    error: Mapping[str, Any] | None = None
-    cause: str | None = None
-    attempts: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "asset": self.key,
-            "state": self.state,
-            "version": self.entry.version if self.entry else None,
-            "same_content": self.entry is not None and self.before == self.entry.version,
-            "rows": self.entry.provenance.rows if self.entry else None,
-            "bytes": self.entry.provenance.bytes if self.entry else None,
-            "seconds": round(self.seconds, 3),
-            "error": dict(self.error) if self.error else None,
-            "cause": self.cause,
-        }
-
-
-@dataclass(frozen=True)
-class CheckOutcome:
-    """What a check found on exactly these versions.
-
-    Attributes:
-        id: ``asset:check``.
-        fingerprint: Of its code and the versions it read: the same again need not be run again.
-        result: What it found, or None where its own code failed.
-        error: For a check whose own code failed.
-        cached: Whether it was known already.
-    """
-
-    id: str
-    asset: str
-    name: str
-    blocking: bool
-    fingerprint: str
-    result: CheckResult | None
-    error: Mapping[str, Any] | None = None
-    cached: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether it ran and was content."""
-        return self.result is not None and self.result.passed
-
-    @property
-    def message(self) -> str:
-        """One sentence."""
-        return (
-            self.result.message
-            if self.result is not None
-            else str((self.error or {}).get("message", "it could not be run"))
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        found = self.result
-        return {
-            "check": self.name,
-            "asset": self.asset,
-            "blocking": self.blocking,
-            "passed": self.passed,
-            "message": self.message,
-            "failing": found.failing if found else None,
-            "rows": found.rows if found else None,
-            "samples": [dict(sample) for sample in found.samples] if found else [],
-            "cached": self.cached,
-            "error": dict(self.error) if self.error else None,
-        }
-
-
-@dataclass
-class Execution:
-    """What came of a plan."""
-
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    checks: dict[str, CheckOutcome] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """Assets whose own code failed."""
-        return [o for o in self.outcomes.values() if o.state == "failed"]
-
-    @property
-    def failed_checks(self) -> list[CheckOutcome]:
-        """Blocking checks that did not pass."""
-        return [c for c in self.checks.values() if c.blocking and not c.passed]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every step and every blocking check has passed."""
-        return not self.failed and not self.failed_checks
-
-
-def check_fingerprint(check: CheckNode, versions: Mapping[str, str]) -> str:
-    """Hash of a check's code and of what it reads: the key under which its result is kept."""
-    return combine("check", check.code, *(f"{key}={versions[key]}" for key in sorted(check.inputs)))
 
 
 @dataclass
@@ -482,9 +360,16 @@ class Executor:
                 bytes=result.bytes,
                 seconds=round(result.seconds, 6),
                 memory=result.memory,
-                extra={"resources": dict(self.conditions.resources(result.key))} if node.resources else {},
+                extra=self._extra(node),
             ),
         )
+
+    def _extra(self, node: Node) -> dict[str, Any]:
+        """What a later look at the entry needs without the code: the row key, and which resources it was made with."""
+        extra: dict[str, Any] = {"row_key": list(node.row_key)} if node.row_key else {}
+        if node.resources:
+            extra["resources"] = dict(self.conditions.resources(node.key))
+        return extra
 
     def _done(self, outcome: Outcome) -> None:
         key = outcome.key

@@ -10,261 +10,39 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import (
     Branch,
-    Catalog,
     Commit,
     CommitRequest,
     Entry,
-    Found,
     Provenance,
     RunRecord,
     RunState,
 )
-from anabranch.errors import ConflictError, RefError, StepError
+from anabranch.errors import ConflictError, RefError
 from anabranch.names import new_id, now
 from anabranch.pipeline.check import CheckResult
-from anabranch.pipeline.definitions import Pipeline
-from anabranch.pipeline.graph import Graph
 from anabranch.pipeline.resource import HIDDEN
 from anabranch.planning.plan import Plan, Planner, Step
-from anabranch.running.events import Event, EventLog, Listener
-from anabranch.running.executor import CheckOutcome, Conditions, Execution, Executor
+from anabranch.running.events import Event, EventLog
+from anabranch.running.executor import Conditions, Executor
 from anabranch.running.lease import hold
+from anabranch.running.outcome import CheckOutcome, Execution
+from anabranch.running.prepare import Preparation
 from anabranch.running.step import StepTask
-from anabranch.running.worker import InlinePool, Pool, ProcessPool, Progress, Project
+from anabranch.running.workspace import RunOptions, RunResult
 
 if TYPE_CHECKING:
     from anabranch.lake.storage import Scope
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """The code at hand, loaded.
-
-    Attributes:
-        project: What workers need to load the same.
-        pipeline: The bound definitions.
-        graph: The same as plain values.
-        git_commit: The commit that is checked out; None on an unborn branch.
-        dirty: Files with uncommitted edits.
-        author: As git names people.
-    """
-
-    project: Project
-    pipeline: Pipeline
-    graph: Graph
-    git_commit: str | None
-    dirty: tuple[str, ...]
-    author: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where results are kept.
-
-    Attributes:
-        catalog: The versioned map.
-        warehouse: URI.
-        properties: Resolved properties of the warehouse.
-        folder: The project's ``.anabranch`` folder: logs and caches.
-    """
-
-    catalog: Catalog
-    warehouse: str
-    properties: Mapping[str, str]
-    folder: Path
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run.
-
-    Attributes:
-        select: Words that name assets; none: all.
-        force: Run the selected whatever stands.
-        refresh: Sources to fetch again; ``("*",)``: all sources.
-        workers: Worker processes; None: one for each processor.
-        in_process: Run the steps in this process, for a debugger.
-        prune: Remove tables whose asset is no longer in the code.
-        fail_fast: Start nothing more after a failure.
-        listen: Told of every event.
-        timeout: How long a step may take, where its asset does not say.
-        retries: How often a failed step is tried again, where its asset does not say.
-    """
-
-    select: Sequence[str] = ()
-    force: bool = False
-    refresh: Sequence[str] = ()
-    workers: int | None = None
-    in_process: bool = False
-    prune: bool = False
-    fail_fast: bool = False
-    listen: Listener = lambda _: None
-    timeout: timedelta | None = None
-    retries: int = 0
-
-
-@dataclass
-class RunResult:
-    """What came of a run.
-
-    Attributes:
-        id: The run's id; ``anabranch show ID`` tells more.
-        target: Name of the environment or sandbox.
-        kind: environment or sandbox.
-        state: succeeded, failed or interrupted.
-        plan: What was planned.
-        execution: What was done.
-        commit: Ref of the commit that published it, or of the sandbox's newest one; None if nothing was written.
-        seconds: What it took.
-        logs: Folder of the steps' logs.
-    """
-
-    id: str
-    target: str
-    kind: str
-    state: RunState
-    plan: Plan
-    execution: Execution = field(default_factory=Execution)
-    commit: str | None = None
-    seconds: float = 0.0
-    logs: str = ""
-    pruned: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything passed."""
-        return self.state == "succeeded"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "run": self.id,
-            "target": self.target,
-            "kind": self.kind,
-            "state": self.state,
-            "commit": self.commit,
-            "seconds": round(self.seconds, 3),
-            "assets": [outcome.to_dict() for outcome in self.execution.outcomes.values()],
-            "checks": [check.to_dict() for check in self.execution.checks.values()],
-            "pruned": list(self.pruned),
-            "plan": self.plan.to_dict(),
-        }
-
-
-class Runner:
+class Runner(Preparation):
     """Plans and runs on branches of one catalog with one state of the code."""
-
-    def __init__(self, place: Place, workspace: Workspace) -> None:
-        self.place = place
-        self.catalog = place.catalog
-        self.workspace = workspace
-
-    # planning
-
-    def planner(
-        self,
-        branch: Branch,
-        environment: Branch,
-        options: RunOptions,
-        *,
-        resources: str,
-        own_runs: frozenset[str] = frozenset(),
-        observe: bool = True,
-    ) -> Planner:
-        """A planner for a branch as it stands.
-
-        Args:
-            branch: A sandbox, or a run's branch of an environment, or the environment itself.
-            environment: The environment that it belongs to.
-            options: Selection, force, refresh.
-            resources: Name of the resource set.
-            own_runs: Runs that this one continues: what they fetched is not fetched again.
-            observe: Whether sources may be asked for their outside version now.
-        """
-        graph = self.workspace.graph
-        view = self.catalog.entries(branch.point)
-        planner = Planner(
-            graph,
-            view,
-            target=branch.name if branch.kind != "run" else environment.name,
-            pinned=branch.kind == "sandbox",
-            now=now(),
-            force=options.force,
-            refresh=self._sources(options.refresh),
-            lookup=self._lookup(branch, environment),
-            own_runs=own_runs,
-        )
-        if options.select:
-            planner.selected = graph.select(options.select, changed=planner.changed)
-        if observe and (asked := planner.to_observe()):
-            planner.observed = self._observe(asked, resources, options)
-        return planner
-
-    def _sources(self, words: Sequence[str]) -> set[str]:
-        graph = self.workspace.graph
-        roots = {key for key in graph if not graph[key].inputs and graph[key].kind == "python"}
-        if "*" in words:
-            return {key for key in roots if graph[key].refresh != "code"} or roots
-        return graph.select(words) if words else set()
-
-    def _lookup(self, branch: Branch, environment: Branch) -> Callable[[str], Found | None]:
-        """Finds results on refs that the branch trusts: its environment, and for a sandbox its sister sandboxes."""
-        families: dict[int, bool] = {}
-
-        def trusted(found: Found) -> bool:
-            if found.branch_id in (branch.id, environment.id):
-                return True
-            if found.branch_id not in families:
-                other = self.catalog.branch_by_id(found.branch_id)
-                family = other.parent == environment.id
-                families[found.branch_id] = family and (other.kind == "run" or branch.kind == "sandbox")
-            return families[found.branch_id]
-
-        def lookup(fingerprint: str) -> Found | None:
-            candidates = [found for found in self.catalog.find(fingerprint) if trusted(found)]
-            # What the environment itself holds goes first: the sandbox then differs from it in nothing.
-            candidates.sort(
-                key=lambda found: (found.branch_id != environment.id, found.branch_id != branch.id)
-            )
-            return candidates[0] if candidates else None
-
-        return lookup
-
-    def _observe(self, keys: Sequence[str], resources: str, options: RunOptions) -> dict[str, str]:
-        """Asks sources for their outside version, in worker processes. Raises StepError if one can't tell."""
-        from anabranch.lake.storage import Scope
-
-        found: dict[str, str] = {}
-        with self._pool(options, resources, len(keys)) as pool:
-            waiting = list(keys)
-            while waiting or len(found) < len(keys):
-                while waiting and pool.free > 0:
-                    task = replace(
-                        self._template(resources, Scope.read_only()), kind="observe", key=waiting.pop(0)
-                    )
-                    pool.submit(task)
-                for result in pool.wait(1.0):
-                    if isinstance(result, Progress):
-                        continue
-                    if not result.ok or result.outside is None:
-                        error = dict(result.error or {})
-                        raise StepError(
-                            f"observing {result.key} failed: {error.get('message')}",
-                            place=error.get("place"),
-                            hint=error.get("hint"),
-                            asset=result.key,
-                            traceback=error.get("traceback", ""),
-                        )
-                    found[result.key] = result.outside
-        return found
 
     # running
 
@@ -692,37 +470,6 @@ class Runner:
             timeout=options.timeout,
             retries=options.retries,
         )
-
-    def _template(self, resources: str, scope: Scope) -> StepTask:
-        processors = os.cpu_count() or 1
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return StepTask(
-            "asset",
-            "",
-            resources=resources,
-            warehouse=self.place.warehouse,
-            properties=self.place.properties,
-            scope=scope,
-            threads=processors,
-            memory=int(total * 0.35),
-        )
-
-    @contextlib.contextmanager
-    def _pool(self, options: RunOptions, resources: str, size: int) -> Iterator[Pool]:
-        foreign = tuple(sorted(self.workspace.pipeline.definitions.foreign_variables(resources)))
-        pool: Pool
-        if options.in_process:
-            pool = InlinePool(self.workspace.pipeline, self.workspace.project.root, foreign)
-        else:
-            processes = ProcessPool(
-                replace(self.workspace.project, foreign=foreign), options.workers or os.cpu_count() or 1
-            )
-            processes.warm(min(size, 1))
-            pool = processes
-        try:
-            yield pool
-        finally:
-            pool.close()
 
     def _signature(self) -> dict[str, Any]:
         space = self.workspace

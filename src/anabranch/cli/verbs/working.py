@@ -15,7 +15,7 @@ from anabranch.report.lines import Line, Span, line, listed
 
 if TYPE_CHECKING:
     from anabranch.project import Project
-    from anabranch.running.run import RunResult
+    from anabranch.running.workspace import RunResult
 
 RUN = {
     "run": "the run's id",

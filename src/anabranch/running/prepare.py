@@ -1,0 +1,157 @@
+"""Before anything runs: what is in view, what may be taken over from elsewhere, and what the outside looks like now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from anabranch.catalog.base import Branch, Found
+from anabranch.errors import StepError
+from anabranch.names import now
+from anabranch.planning.plan import Planner
+from anabranch.running.step import StepTask
+from anabranch.running.worker import InlinePool, Pool, ProcessPool, Progress
+from anabranch.running.workspace import Place, RunOptions, Workspace
+
+if TYPE_CHECKING:
+    from anabranch.lake.storage import Scope
+
+
+class Preparation:
+    """Plans on branches of one catalog with one state of the code."""
+
+    def __init__(self, place: Place, workspace: Workspace) -> None:
+        self.place = place
+        self.catalog = place.catalog
+        self.workspace = workspace
+
+    def planner(
+        self,
+        branch: Branch,
+        environment: Branch,
+        options: RunOptions,
+        *,
+        resources: str,
+        own_runs: frozenset[str] = frozenset(),
+        observe: bool = True,
+    ) -> Planner:
+        """A planner for a branch as it stands.
+
+        Args:
+            branch: A sandbox, or a run's branch of an environment, or the environment itself.
+            environment: The environment that it belongs to.
+            options: Selection, force, refresh.
+            resources: Name of the resource set.
+            own_runs: Runs that this one continues: what they fetched is not fetched again.
+            observe: Whether sources may be asked for their outside version now.
+        """
+        graph = self.workspace.graph
+        view = self.catalog.entries(branch.point)
+        planner = Planner(
+            graph,
+            view,
+            target=branch.name if branch.kind != "run" else environment.name,
+            pinned=branch.kind == "sandbox",
+            now=now(),
+            force=options.force,
+            refresh=self._sources(options.refresh),
+            lookup=self._lookup(branch, environment),
+            own_runs=own_runs,
+        )
+        if options.select:
+            planner.selected = graph.select(options.select, changed=planner.changed)
+        if observe and (asked := planner.to_observe()):
+            planner.observed = self._observe(asked, resources, options)
+        return planner
+
+    def _sources(self, words: Sequence[str]) -> set[str]:
+        graph = self.workspace.graph
+        roots = {key for key in graph if not graph[key].inputs and graph[key].kind == "python"}
+        if "*" in words:
+            return {key for key in roots if graph[key].refresh != "code"} or roots
+        return graph.select(words) if words else set()
+
+    def _lookup(self, branch: Branch, environment: Branch) -> Callable[[str], Found | None]:
+        """Finds results on refs that the branch trusts: its environment, and for a sandbox its sister sandboxes."""
+        families: dict[int, bool] = {}
+
+        def trusted(found: Found) -> bool:
+            if found.branch_id in (branch.id, environment.id):
+                return True
+            if found.branch_id not in families:
+                other = self.catalog.branch_by_id(found.branch_id)
+                family = other.parent == environment.id
+                families[found.branch_id] = family and (other.kind == "run" or branch.kind == "sandbox")
+            return families[found.branch_id]
+
+        def lookup(fingerprint: str) -> Found | None:
+            candidates = [found for found in self.catalog.find(fingerprint) if trusted(found)]
+            # What the environment itself holds goes first: the sandbox then differs from it in nothing.
+            candidates.sort(
+                key=lambda found: (found.branch_id != environment.id, found.branch_id != branch.id)
+            )
+            return candidates[0] if candidates else None
+
+        return lookup
+
+    def _observe(self, keys: Sequence[str], resources: str, options: RunOptions) -> dict[str, str]:
+        """Asks sources for their outside version, in worker processes. Raises StepError if one can't tell."""
+        from anabranch.lake.storage import Scope
+
+        found: dict[str, str] = {}
+        with self._pool(options, resources, len(keys)) as pool:
+            waiting = list(keys)
+            while waiting or len(found) < len(keys):
+                while waiting and pool.free > 0:
+                    task = replace(
+                        self._template(resources, Scope.read_only()), kind="observe", key=waiting.pop(0)
+                    )
+                    pool.submit(task)
+                for result in pool.wait(1.0):
+                    if isinstance(result, Progress):
+                        continue
+                    if not result.ok or result.outside is None:
+                        error = dict(result.error or {})
+                        raise StepError(
+                            f"observing {result.key} failed: {error.get('message')}",
+                            place=error.get("place"),
+                            hint=error.get("hint"),
+                            asset=result.key,
+                            traceback=error.get("traceback", ""),
+                        )
+                    found[result.key] = result.outside
+        return found
+
+    def _template(self, resources: str, scope: Scope) -> StepTask:
+        processors = os.cpu_count() or 1
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return StepTask(
+            "asset",
+            "",
+            resources=resources,
+            warehouse=self.place.warehouse,
+            properties=self.place.properties,
+            scope=scope,
+            threads=processors,
+            memory=int(total * 0.35),
+        )
+
+    @contextlib.contextmanager
+    def _pool(self, options: RunOptions, resources: str, size: int) -> Iterator[Pool]:
+        foreign = tuple(sorted(self.workspace.pipeline.definitions.foreign_variables(resources)))
+        pool: Pool
+        if options.in_process:
+            pool = InlinePool(self.workspace.pipeline, self.workspace.project.root, foreign)
+        else:
+            processes = ProcessPool(
+                replace(self.workspace.project, foreign=foreign), options.workers or os.cpu_count() or 1
+            )
+            processes.warm(min(size, 1))
+            pool = processes
+        try:
+            yield pool
+        finally:
+            pool.close()

@@ -1,0 +1,132 @@
+"""What a run is given and what it gives back: the loaded code, the place of results, the options, the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from anabranch.catalog.base import Catalog, RunState
+from anabranch.pipeline.definitions import Pipeline
+from anabranch.pipeline.graph import Graph
+from anabranch.planning.plan import Plan
+from anabranch.running.events import Listener
+from anabranch.running.outcome import Execution
+from anabranch.running.worker import Project
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The code at hand, loaded.
+
+    Attributes:
+        project: What workers need to load the same.
+        pipeline: The bound definitions.
+        graph: The same as plain values.
+        git_commit: The commit that is checked out; None on an unborn branch.
+        dirty: Files with uncommitted edits.
+        author: As git names people.
+    """
+
+    project: Project
+    pipeline: Pipeline
+    graph: Graph
+    git_commit: str | None
+    dirty: tuple[str, ...]
+    author: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results are kept.
+
+    Attributes:
+        catalog: The versioned map.
+        warehouse: URI.
+        properties: Resolved properties of the warehouse.
+        folder: The project's ``.anabranch`` folder: logs and caches.
+    """
+
+    catalog: Catalog
+    warehouse: str
+    properties: Mapping[str, str]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run.
+
+    Attributes:
+        select: Words that name assets; none: all.
+        force: Run the selected whatever stands.
+        refresh: Sources to fetch again; ``("*",)``: all sources.
+        workers: Worker processes; None: one for each processor.
+        in_process: Run the steps in this process, for a debugger.
+        prune: Remove tables whose asset is no longer in the code.
+        fail_fast: Start nothing more after a failure.
+        listen: Told of every event.
+        timeout: How long a step may take, where its asset does not say.
+        retries: How often a failed step is tried again, where its asset does not say.
+    """
+
+    select: Sequence[str] = ()
+    force: bool = False
+    refresh: Sequence[str] = ()
+    workers: int | None = None
+    in_process: bool = False
+    prune: bool = False
+    fail_fast: bool = False
+    listen: Listener = lambda _: None
+    timeout: timedelta | None = None
+    retries: int = 0
+
+
+@dataclass
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        id: The run's id; ``anabranch show ID`` tells more.
+        target: Name of the environment or sandbox.
+        kind: environment or sandbox.
+        state: succeeded, failed or interrupted.
+        plan: What was planned.
+        execution: What was done.
+        commit: Ref of the commit that published it, or of the sandbox's newest one; None if nothing was written.
+        seconds: What it took.
+        logs: Folder of the steps' logs.
+    """
+
+    id: str
+    target: str
+    kind: str
+    state: RunState
+    plan: Plan
+    execution: Execution = field(default_factory=Execution)
+    commit: str | None = None
+    seconds: float = 0.0
+    logs: str = ""
+    pruned: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything passed."""
+        return self.state == "succeeded"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "run": self.id,
+            "target": self.target,
+            "kind": self.kind,
+            "state": self.state,
+            "commit": self.commit,
+            "seconds": round(self.seconds, 3),
+            "assets": [outcome.to_dict() for outcome in self.execution.outcomes.values()],
+            "checks": [check.to_dict() for check in self.execution.checks.values()],
+            "pruned": list(self.pruned),
+            "plan": self.plan.to_dict(),
+        }
