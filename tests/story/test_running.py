@@ -378,7 +378,7 @@ def test_a_source_that_yields_the_same_again_stops_the_wave(sources):
 def test_an_hourly_source_is_fetched_again_when_it_is_older(sources, monkeypatch):
     shop, world = sources
     world.write_text("11")
-    import anabranch.running.run as module
+    import anabranch.running.prepare as module
 
     real = module.now
     monkeypatch.setattr(module, "now", lambda: real() + timedelta(hours=2))

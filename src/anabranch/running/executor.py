@@ -17,7 +17,7 @@ from typing import Any
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline
-from anabranch.pipeline.graph import Graph
+from anabranch.pipeline.graph import Graph, Node
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.running.events import Event, Listener
 from anabranch.running.io import Source
