@@ -61,7 +61,8 @@ def _refuse_writing(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     other = next((one.type.name for one in statements if one.type not in reading), None)
     if other is not None:
         raise QueryError(
-            f"{other} is no query: only reading is possible here", hint="data changes through runs and promotions"
+            f"{other} is no query: only reading is possible here",
+            hint="data changes through runs and promotions",
         )
 
 
