@@ -305,7 +305,7 @@ class Table:
         connection = connection or duckdb.connect()
         if self._readable_by_name:
             self.check_files()
-            return connection.read_parquet([file.path for file in self._files])
+            return connection.read_parquet([file.path for file in self._files], hive_partitioning=False)
         return connection.from_arrow(self.to_dataset())
 
     def create_view(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -323,7 +323,9 @@ class Table:
         if self._readable_by_name:
             self.check_files()
             paths = ", ".join(_literal(file.path) for file in self._files)
-            connection.execute(f"CREATE OR REPLACE VIEW {quoted} AS SELECT * FROM read_parquet([{paths}])")
+            connection.execute(
+                f"CREATE OR REPLACE VIEW {quoted} AS SELECT * FROM read_parquet([{paths}], hive_partitioning = false)"
+            )
             return
         inner = f"__anabranch {name}"
         connection.register(inner, self.to_dataset())
