@@ -145,7 +145,7 @@ class Stage:
 
     def head(self) -> int:
         """The number of production's newest commit."""
-        return int(self.read(lambda project: project.log("production", limit=1).commits[0].point.number))
+        return int(self.read(lambda project: project.log("production", limit=1).commits[0].number))
 
     def to_run(self) -> set[str]:
         """The assets that a plan wants to run."""
@@ -199,7 +199,7 @@ def work_on_a_branch(stage: Stage) -> None:
     stage.anabranch("run", lines=10, expect=["succeeded"])
 
     stage.say("A comment is no code. The plan has nothing to run.")
-    stage.edit("flights/assets.py", "# Joined by the hour in UTC:", "# By the hour in UTC,")
+    stage.edit("flights/assets.py", "# Joined by the hour in UTC:", "# Matched by the hour in UTC:")
     stage.anabranch("plan", lines=4)
     promise(not stage.to_run(), "an edit of a comment runs nothing")
     stage.anabranch("diff", lines=16, expect=["delays"])
