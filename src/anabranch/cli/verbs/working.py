@@ -75,7 +75,7 @@ def run(
 
     project = face.project()
     if prune and not yes and not _prune_allowed(face, project, select):
-        return Reply({}, lambda: [line("nothing was run")], code=2)
+        return Reply({}, lambda: [line("nothing was run")], code=3)
     inline = in_process or project.context.settings.run.in_process
     with progress(face, live=not inline) as listen:
         result = project.run(
