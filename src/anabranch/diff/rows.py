@@ -10,16 +10,18 @@ What the counts mean does not depend on files, row order or how the answer was f
 Nulls equal nulls (in keys too), NaN equals NaN, -0.0 equals 0.0, at any depth. Maps are compared entry by entry in
 stored order. A column of one side alone is no change of a row; it is told by the schema's diff.
 
-Because equal rows cancel first, data files that both sides share need not be read at all.
+Because equal rows cancel first, data files that both sides share need not be read at all, and rows that stand in the same
+place of files that are alike need no join (`anabranch.diff.align`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from anabranch.diff.align import Place, align, rows_at
 from anabranch.diff.engine import Engine
 from anabranch.diff.sides import Pair, Side, Sides, TableLike, row_struct
 from anabranch.diff.values import plain
@@ -69,7 +71,8 @@ class RowsDiff:
             goes by its new name.
         samples: At most as many of each kind as were asked for, smallest keys first.
         keyed: Whether rows were matched by key.
-        duplicates_left: Rows beyond the first under their key, among the rows that were read; 0 without a key.
+        duplicates_left: Rows beyond the first under their key, among the rows that had to be matched by key (not those
+            of shared files, and not those that stand unchanged in their place); 0 without a key.
         duplicates_right: The same of the right side.
         files_read: Data files that were opened.
         files_shared: Data files that both sides list, which were not opened.
@@ -248,6 +251,31 @@ def one_sided_rows(
 
 
 def _compare(task: _Task) -> _Found:
+    """Takes out what is in place, if that can be done, and compares the rest in general."""
+    aligned = align(task.engine, task.left, task.right, task.keys, task.values, task.samples)
+    if aligned is None:
+        return _compare_all(task)
+    found = _Found(changed=aligned.changed, by_column=dict(aligned.by_column))
+    found.samples += _samples_at(task, aligned.samples)
+    return found + _compare_all(replace(task, left=aligned.left, right=aligned.right))
+
+
+def _samples_at(task: _Task, places: Sequence[Place]) -> list[RowSample]:
+    rows: dict[tuple[str, int], Any] = {}
+    for side, alias in ((task.left, "l"), (task.right, "r")):
+        wanted: dict[str, list[int]] = {}
+        for place in places:
+            wanted.setdefault(place.left if alias == "l" else place.right, []).append(place.number)
+        for path, numbers in wanted.items():
+            source = rows_at(side, path, numbers, alias)
+            answer = task.engine.table(f"SELECT place, {row_struct(side, alias)} FROM {source}")
+            for number, row in zip(answer.column(0).to_pylist(), answer.column(1), strict=True):
+                rows[path, number] = row
+    pairs = [{"l": rows[p.left, p.number], "r": rows[p.right, p.number]} for p in places]
+    return _samples(task, "changed", pairs)
+
+
+def _compare_all(task: _Task) -> _Found:
     if task.left.relation is None or task.right.relation is None:
         return _one_sided(task)
     if not task.keys:

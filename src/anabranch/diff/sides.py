@@ -148,6 +148,18 @@ def whole_side(engine: Engine, table: TableLike, name: str = "r") -> Side:
     return _side(engine, table, list(table.files()), skipped=False, name=name)
 
 
+def subset(side: Side, paths: Sequence[str], rows: int) -> Side:
+    """Some of the local files of a side."""
+    if not paths:
+        return Side(None, (), 0, ())
+    return Side(_relation(parquet(paths), len(side.types)), side.types, rows, tuple(paths))
+
+
+def _relation(source: str, columns: int) -> str:
+    # A relation with an alias list can't be given a second alias, hence the subquery; scans push down through it.
+    return f"(SELECT * FROM {source} AS t({', '.join(f'a{i}' for i in range(columns))}))"
+
+
 def row_struct(side: Side, alias: str) -> str:
     """SQL of one whole row of a side as a struct with the fields ``f0, f1, …``."""
     return f"struct_pack({', '.join(f'f{i} := {alias}.a{i}' for i in range(len(side.types)))})"
@@ -182,11 +194,10 @@ def _side(engine: Engine, table: TableLike, files: Sequence[FileLike], *, skippe
             hint="write the table again; its metadata and its files do not belong together",
             key=table.key,
         )
-    relation = f"{source} AS t({', '.join(f'a{i}' for i in range(len(names)))})"
+    relation = _relation(source, len(names))
     ((rows,),) = engine.rows(f"SELECT count(*) FROM {relation}")
-    # A relation with an alias list can't be given a second alias, hence the subquery; scans push down through it.
     return Side(
-        f"(SELECT * FROM {relation})",
+        relation,
         tuple(kind for _, kind in columns),
         int(rows),
         plain_paths if len(plain_paths) == len(files) else None,
