@@ -22,15 +22,20 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     TableAlreadyExistsError,
 )
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import StaticTable
+from pyiceberg.table.metadata import new_table_metadata
+from pyiceberg.table.sorting import SortOrder
 from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, NestedField, StringType
 
 from anabranch.catalog.base import Branch, CommitRequest, Entry
 from anabranch.catalog.memory import MemoryCatalog
 from anabranch.errors import IsolationError, LeaseError, MissingFileError, RefError, UnstorableError
+from anabranch.lake import manifest
 from anabranch.lake.iceberg import BranchCatalog
 from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, append_table, write_table
@@ -188,7 +193,13 @@ def test_null_lists_of_structs_stay_null_through_a_change_of_schema(world: World
         update.add_column("more", LongType())
     handle = world.handle("t")
     assert not handle.plain
-    assert handle.to_arrow()["structs"].to_pylist() == every_type()["structs"].to_pylist()
+    expected = every_type()["structs"].to_pylist()
+    assert handle.to_arrow()["structs"].to_pylist() == expected
+    lazy = handle.to_lazy()
+    assert lazy.select("structs").collect()["structs"].to_list() == expected
+    assert lazy.filter(pl.col("small") > 0).select("more", "small").collect().rows() == [(None, 2**31 - 1)]
+    assert lazy.head(2).collect().height == 2
+    assert lazy.collect_schema().names() == ["small", "structs", "more"]
     assert handle.version == str(
         content_of(every_type().select(["small", "structs"]).append_column("more", pa.nulls(3, pa.int64())))
     )
@@ -636,6 +647,115 @@ def test_files_that_are_added_as_they_are_must_lie_in_the_warehouse(world: World
     assert handle.to_arrow().equals(numbers(5))
 
 
+def test_nested_columns_of_added_files_are_found_by_name(world: World) -> None:
+    data = every_type().select(["list", "struct", "map", "structs"])
+    table = world.production().create_table("t", data.schema)
+    file = Path(world.root) / "main/t/data/x.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(data, file)
+    table.add_files([str(file)])
+    handle = world.handle("t")
+    assert handle.version == str(content_of(data))
+    assert plain(handle.to_arrow()) == plain(data)
+
+
+def test_a_column_that_only_the_partition_holds_is_read_from_it(world: World) -> None:
+    schema = Schema(NestedField(1, "region", StringType()), NestedField(2, "n", LongType()))
+    spec = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "region"))
+    table = world.production().create_table("t", schema, partition_spec=spec)
+    file = Path(world.root) / "main/t/data/region=north/x.parquet"
+    file.parent.mkdir(parents=True)
+    n = pa.schema([pa.field("n", pa.int64(), metadata={"PARQUET:field_id": "2"})])
+    pq.write_table(pa.table([pa.array([1, 2])], n), file)
+    added = DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=str(file),
+        file_format=FileFormat.PARQUET,
+        partition=Record("north"),
+        record_count=2,
+        file_size_in_bytes=file.stat().st_size,
+    )
+    added.spec_id = table.spec().spec_id
+    with table.transaction() as transaction:
+        with transaction.update_snapshot().fast_append() as append:
+            append.append_data_file(added)
+    expected = pa.table({"region": ["north", "north"], "n": [1, 2]})
+    assert not world.check("t", "production", expected).plain
+
+
+def test_rows_that_a_delete_file_takes_away_are_not_there(world: World) -> None:
+    """As other engines write deletions (merge on read): pyiceberg reads them, and writes none."""
+    first = Table("t", write_table(world.lake, "t", numbers(10)).location, world.lake)
+    folder = f"{world.root}/main/t"
+    deletes = pa.table({"file_path": [first.files()[0].path] * 2, "pos": [0, 5]})
+    ids = (2147483546, 2147483545)
+    named = pa.schema(
+        [
+            pa.field(field.name, field.type, nullable=False, metadata={"PARQUET:field_id": str(number)})
+            for field, number in zip(deletes.schema, ids, strict=True)
+        ]
+    )
+    with world.lake.create(f"{folder}/data/deletes.parquet") as sink:
+        pq.write_table(deletes.cast(named), sink)
+    file = {
+        "content": 1,
+        "file_path": f"{folder}/data/deletes.parquet",
+        "file_format": "PARQUET",
+        "partition": {},
+        "record_count": 2,
+        "file_size_in_bytes": os.path.getsize(f"{folder}/data/deletes.parquet"),
+    }
+    snapshot = first.metadata["snapshots"][0]
+    numbers_of = {"snapshot_id": snapshot["snapshot-id"], "sequence_number": 1, "file_sequence_number": 1}
+    content, row = manifest.encode_manifest(
+        [{"status": 1, **numbers_of, "data_file": file}],
+        schema=first.current_schema,
+        spec_id=0,
+        path=f"{folder}/metadata/deletes.avro",
+        snapshot_id=snapshot["snapshot-id"],
+        sequence_number=1,
+    )
+    world.lake.write_bytes(row["manifest_path"], content)
+    listed = manifest.encode_manifest_list(
+        [*first.manifests(), {**row, "content": 1}], snapshot_id=snapshot["snapshot-id"], sequence_number=1
+    )
+    changed = {**first.metadata, "snapshots": [{**snapshot, "manifest-list": f"{folder}/metadata/list.avro"}]}
+    world.lake.write_bytes(f"{folder}/metadata/list.avro", listed)
+    place = world.lake.write_bytes(f"{folder}/metadata/x.metadata.json", json.dumps(changed).encode())
+    world.production().register_table("t", place)
+    left = numbers(10).take([1, 2, 3, 4, 6, 7, 8, 9])
+    handle = world.check("t", "production", left)
+    assert not handle.plain
+    assert handle.to_lazy().collect()["id"].to_list() == left["id"].to_pylist()
+    assert handle.to_arrow(["id"], "id > 4", limit=2)["id"].to_pylist() == [6, 7]
+    world.production().load_table("t").append(numbers(2, start=10))
+    more = pa.concat_tables([left, numbers(2, start=10)])
+    handle = world.check("t", "production", more)
+    written = append_table(world.lake, "t", numbers(1, start=12), previous=handle)
+    again = Table("t", written.location, world.lake)
+    assert str(content_of(again.to_batches())) == written.version
+    assert again.rows == 11
+    world.production().load_table("t").delete("id == 1")
+    world.check("t", "production", more.slice(1).sort_by("id"))
+
+
+def test_a_table_of_format_version_one_becomes_one_of_two(world: World) -> None:
+    schema = Schema(NestedField(1, "n", LongType()))
+    old = new_table_metadata(
+        schema, PartitionSpec(), SortOrder(order_id=0), f"{world.root}/main/old", {"format-version": "1"}
+    )
+    text = json.loads(old.model_dump_json(exclude_none=True))
+    for name in ("schemas", "current-schema-id", "partition-specs", "default-spec-id"):
+        text.pop(name)
+    place = world.lake.write_bytes(
+        f"{world.root}/main/old/metadata/v1.metadata.json", json.dumps(text).encode()
+    )
+    table = world.production().register_table("t", place)
+    assert table.format_version == 2
+    table.append(pa.table({"n": [1]}))
+    world.check("t", "production", pa.table({"n": [1]}))
+
+
 def test_branches_and_tags_inside_of_a_table_are_refused(world: World) -> None:
     world.put("t", numbers(3))
     table = world.production().load_table("t")
@@ -788,6 +908,7 @@ import sys
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
 from anabranch.catalog import open_catalog
+from anabranch.lake import manifest
 from anabranch.lake.iceberg import BranchCatalog
 from anabranch.lake.storage import Scope, Storage
 catalog = open_catalog(sys.argv[1])
@@ -822,4 +943,46 @@ catalog.close()
     entry = catalog.get(catalog.branch("production").point, "t")
     assert entry is not None
     assert entry.version == str(content_of(rows))
+    catalog.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_process_killed_around_the_commit_leaves_the_old_state_or_the_new_one(
+    world: World, tmp_path: Path, moment: str
+) -> None:
+    from anabranch.catalog import open_catalog
+
+    program = """
+import os, signal, sys
+import pyarrow as pa
+from anabranch.catalog import open_catalog
+from anabranch.lake import manifest
+from anabranch.lake.iceberg import BranchCatalog
+from anabranch.lake.storage import Scope, Storage
+catalog = open_catalog(sys.argv[1])
+iceberg = BranchCatalog(catalog, "production", Storage(sys.argv[2], scope=Scope.environment()))
+commit = catalog.commit
+def killed(request):
+    if sys.argv[3] == "after":
+        commit(request)
+    os.kill(os.getpid(), signal.SIGKILL)
+catalog.commit = killed
+iceberg.load_table("t").append(pa.table({"n": [2]}))
+"""
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    catalog = open_catalog(url)
+    catalog.open_branch("production", kind="environment")
+    BranchCatalog(catalog, "production", world.lake).create_table("t", pa.schema([("n", pa.int64())])).append(
+        pa.table({"n": [1]})
+    )
+    done = subprocess.run([sys.executable, "-c", program, url, world.root, moment], check=False)
+    assert done.returncode == -9
+    iceberg = BranchCatalog(catalog, "production", world.lake)
+    rows = iceberg.load_table("t").scan().to_arrow()
+    assert sorted(rows["n"].to_pylist()) == ([1] if moment == "before" else [1, 2])
+    entry = catalog.get(iceberg.point, "t")
+    assert entry is not None
+    assert entry.version == str(content_of(rows))
+    iceberg.load_table("t").append(pa.table({"n": [3]}))
+    assert iceberg.load_table("t").scan().to_arrow().num_rows == rows.num_rows + 1
     catalog.close()

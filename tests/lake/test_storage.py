@@ -259,6 +259,23 @@ def test_a_storage_survives_pickling_and_keeps_its_scope(sandbox: Storage) -> No
         io.new_output(f"{copy.warehouse}/main/t/x")
 
 
+def test_a_folder_that_gc_removes_in_between_is_made_again(
+    production: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, removed = os.open, []
+
+    def racing(path: str, *arguments: int) -> int:
+        if not removed and str(path).endswith("/x"):
+            os.rmdir(os.path.dirname(path))
+            removed.append(path)
+        return real(path, *arguments)
+
+    monkeypatch.setattr(os, "open", racing)
+    place = production.write_bytes(f"{production.warehouse}/main/t/x", b"x")
+    assert removed == [place]
+    assert production.read_bytes(place) == b"x"
+
+
 # listing and removing
 
 

@@ -20,15 +20,19 @@ from pyiceberg.expressions import GreaterThan
 from pyiceberg.table import StaticTable
 
 from anabranch.errors import IsolationError, LakeError, MissingFileError, UnstorableError
-from anabranch.lake import write as write_module
+from anabranch.lake import slabs
 from anabranch.lake.storage import Scope, Storage
-from anabranch.lake.tables import Table, Written, append_table, from_pandas, write_file_asset, write_table
+from anabranch.lake.tables import Table, Written, append_table, write_file_asset, write_table
 from anabranch.lake.version import content_of, file_version
 
 
 def put(lake: Storage, data: pa.Table, previous: Table | None = None, **more: object) -> Table:
     written = write_table(lake, "t", data, previous=previous, **more)
     return Table("t", written.location, lake, written.version)
+
+
+def from_pandas(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def by_pyiceberg(table: Table) -> StaticTable:
@@ -348,7 +352,7 @@ def test_columns_filters_and_limits(lake: Storage) -> None:
 
 
 def test_files_that_can_not_match_are_not_even_opened(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_module, "SLAB_ROWS", 100)
+    monkeypatch.setattr(slabs, "SLAB_ROWS", 100)
     table = put(lake, numbers(1000))
     assert len(table.files()) == 10
     scan = by_pyiceberg(table).scan(row_filter="id >= 250 and id < 320")
@@ -429,19 +433,6 @@ def test_pandas_gets_integers_as_integers_and_decimals_as_decimals(lake: Storage
     assert [str(kind) for kind in numbers_only.dtypes][::2] == ["int64", "float64"]
 
 
-def test_a_pandas_column_that_mixes_types_is_named(lake: Storage) -> None:
-    with pytest.raises(UnstorableError, match="column bad mixes"):
-        from_pandas(pd.DataFrame({"good": [1, 2], "bad": pd.Series([1, "x"], dtype=object)}))
-    with pytest.raises(UnstorableError, match="name of the column 5"):
-        from_pandas(pd.DataFrame({5: [1]}))
-
-
-def test_a_named_index_becomes_a_column_and_another_one_does_not() -> None:
-    frame = pd.DataFrame({"a": [1, 2, 3]})
-    assert from_pandas(frame[frame.a > 1]).schema.names == ["a"]
-    assert from_pandas(frame.assign(k=["x", "y", "z"]).set_index("k")).schema.names == ["k", "a"]
-
-
 def test_a_file_that_is_gone_is_named_with_its_table(lake: Storage) -> None:
     def fresh() -> Table:
         return Table("t", table.location, lake)
@@ -483,7 +474,7 @@ def test_what_is_no_metadata_is_told(lake: Storage) -> None:
 def test_rows_keep_their_order_over_slabs_threads_and_files(
     lake: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_module, "SLAB_ROWS", 1000)
+    monkeypatch.setattr(slabs, "SLAB_ROWS", 1000)
     data = numbers(12_345)
     seen: list[int] = []
     reader = pa.RecordBatchReader.from_batches(data.schema, data.to_batches(max_chunksize=777))
@@ -499,8 +490,30 @@ def test_rows_keep_their_order_over_slabs_threads_and_files(
     assert single.version == written.version
 
 
+def test_dictionaries_are_built_for_columns_whose_values_come_again(lake: Storage) -> None:
+    rows = 20_000
+    data = pa.table(
+        {
+            "id": range(rows),
+            "kind": ["ab"[i % 2] for i in range(rows)],
+            "a.b": ["cd"[i % 2] for i in range(rows)],
+            "nested": pa.array(
+                [{"s": "x", "l": [1], "m": [("k", 1)]}] * rows,
+                pa.struct(
+                    [("s", pa.string()), ("l", pa.list_(pa.int64())), ("m", pa.map_(pa.string(), pa.int64()))]
+                ),
+            ),
+        }
+    )
+    table = put(lake, data)
+    group = pq.read_metadata(table.files()[0].path).row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    assert [column.path_in_schema for column in columns if not column.has_dictionary_page] == ["id"]
+    assert table.to_arrow().equals(data.cast(table.schema))
+
+
 def test_wide_rows_are_cut_by_bytes(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_module, "SLAB_BYTES", 1 << 20)
+    monkeypatch.setattr(slabs, "SLAB_BYTES", 1 << 20)
     data = pa.table({"blob": [os.urandom(100_000) for _ in range(50)]})
     table = put(lake, data)
     assert len(table.files()) >= 5
@@ -510,7 +523,7 @@ def test_wide_rows_are_cut_by_bytes(lake: Storage, monkeypatch: pytest.MonkeyPat
 def test_an_error_of_the_source_passes_and_nothing_points_to_what_was_written(
     lake: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_module, "SLAB_ROWS", 100)
+    monkeypatch.setattr(slabs, "SLAB_ROWS", 100)
 
     def batches():
         yield from numbers(500).to_batches(max_chunksize=100)
@@ -524,7 +537,7 @@ def test_an_error_of_the_source_passes_and_nothing_points_to_what_was_written(
 def test_a_value_refused_in_a_late_slab_stops_the_write(
     lake: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_module, "SLAB_ROWS", 10)
+    monkeypatch.setattr(slabs, "SLAB_ROWS", 10)
     values = [1000] * 95 + [1]
     with pytest.raises(UnstorableError, match="000000001"):
         put(lake, pa.table({"t": pa.array(values, pa.timestamp("ns"))}))
@@ -637,7 +650,7 @@ def test_data_is_on_disk_before_metadata_is_written_and_metadata_before_the_writ
         events.append(("write", location))
         return put_bytes(self, location, data)
 
-    monkeypatch.setattr(write_module, "SLAB_ROWS", 10)
+    monkeypatch.setattr(slabs, "SLAB_ROWS", 10)
     monkeypatch.setattr(os, "fsync", spy_fsync)
     monkeypatch.setattr(Storage, "create", spy_create)
     monkeypatch.setattr(Storage, "put_bytes", spy_put)

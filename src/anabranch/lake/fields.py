@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from anabranch.errors import LakeError
@@ -193,6 +194,7 @@ def plain_type(kind: pa.DataType) -> str:
     raise AssertionError(kind)
 
 
+@cache
 def _plain_types() -> dict[str, pa.DataType]:
     import pyarrow as pa
 

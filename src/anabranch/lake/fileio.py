@@ -69,11 +69,6 @@ class GuardedFileIO(PyArrowFileIO):
         with self._lock:
             self._created.add(location)
 
-    def created(self) -> set[str]:
-        """The files that were made here and are still to be made durable; forgets nothing."""
-        with self._lock:
-            return set(self._created)
-
     def __getstate__(self) -> dict[str, Any]:
         return {"storage": self.storage}
 

@@ -71,7 +71,9 @@ def scan_file(
     if partitioned and len(present) < len(target):
         raise LacksColumnError(path)
     names = [physical.field(places[_id(field)]).name for field in present]
-    scanner = ds.Scanner.from_fragment(fragment, schema=fragment.physical_schema, columns=names, batch_readahead=4)
+    scanner = ds.Scanner.from_fragment(
+        fragment, schema=fragment.physical_schema, columns=names, batch_readahead=4
+    )
     for batch in scanner.to_batches():
         found = iter(batch.columns)
         arrays = [

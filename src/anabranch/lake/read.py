@@ -22,6 +22,16 @@ from anabranch.errors import LakeError, MissingFileError
 from anabranch.lake import manifest
 from anabranch.lake.arrow import convert
 from anabranch.lake.avro import AvroError
+from anabranch.lake.engines import (
+    Filter,
+    entries_by_pyiceberg,
+    frame_of_pandas,
+    frame_of_polars,
+    literal,
+    manifests_by_pyiceberg,
+    quoted,
+    row_filter,
+)
 from anabranch.lake.fields import NAME_MAPPING, arrow_schema, field_ids
 from anabranch.lake.project import LacksColumnError, scan_file
 from anabranch.lake.storage import Storage, missing_file
@@ -33,7 +43,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
     import pyarrow.dataset as ds
-    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table as IcebergTable
 
@@ -43,8 +52,6 @@ PLAIN = "anabranch.plain"
 """In a snapshot's summary: ``true`` if every data file has exactly the current schema and nothing is deleted from it."""
 
 Json = Any
-Filter = Any
-"""A pyiceberg row filter as text (``"delay > 60 and carrier = 'AA'"``) or expression, or a pyarrow expression."""
 _GLOB = set("*?[]{}")
 
 
@@ -190,7 +197,7 @@ class Table:
         try:
             return manifest.decode_manifest_list(self._contents(self._snapshot["manifest-list"]))
         except (AvroError, KeyError):
-            return _manifests_by_pyiceberg(self.to_iceberg())
+            return manifests_by_pyiceberg(self.to_iceberg())
 
     def entries(self) -> list[manifest.Entry]:
         """The manifests' entries that are alive, delete files among them, in the order of the files. Raises MissingFileError."""
@@ -201,7 +208,7 @@ class Table:
                 for entry in manifest.decode_manifest(self._contents(listed["manifest_path"]), listed)
             ]
         except AvroError:
-            return _entries_by_pyiceberg(self.to_iceberg())
+            return entries_by_pyiceberg(self.to_iceberg())
 
     @cached_property
     def _files(self) -> list[DataFile]:
@@ -277,13 +284,13 @@ class Table:
         Where numpy can't hold a column exactly, pandas' own types are used: integers and booleans with nulls become
         ``Int64`` and the like, decimals and nested values Arrow-backed columns.
         """
-        return _to_pandas(self.to_arrow(columns, filter, limit))
+        return frame_of_pandas(self.to_arrow(columns, filter, limit))
 
     def to_polars(
         self, columns: Sequence[str] | None = None, filter: Filter | None = None, limit: int | None = None
     ) -> pl.DataFrame:
         """The rows as a polars frame; UUIDs come as their 16 bytes, which is what polars has for them."""
-        return _to_polars(self.to_arrow(columns, filter, limit))
+        return frame_of_polars(self.to_arrow(columns, filter, limit))
 
     def to_lazy(self) -> pl.LazyFrame:
         """A lazy polars frame: columns and filters of the query are pushed down to the files."""
@@ -295,8 +302,28 @@ class Table:
         if self.plain and self._files:
             return pl.scan_pyarrow_dataset(self.to_dataset())
         if self.plain:
-            return _to_polars(self.schema.empty_table()).lazy()
-        return pl.scan_iceberg(self.to_iceberg(), reader_override="pyiceberg")
+            return frame_of_polars(self.schema.empty_table()).lazy()
+        return self._streamed_to_polars()
+
+    def _streamed_to_polars(self) -> pl.LazyFrame:
+        """A lazy frame whose columns are pushed down to `to_batches`, and whose filter is applied batch by batch."""
+        import pyarrow as pa
+        from polars.io.plugins import register_io_source
+
+        def source(
+            columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _batch_size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            left = limit
+            for batch in self.to_batches(columns):
+                if left is not None and left <= 0:
+                    return
+                frame = frame_of_polars(pa.Table.from_batches([batch])).head(
+                    batch.num_rows if left is None else left
+                )
+                left = None if left is None else left - frame.height
+                yield frame if predicate is None else frame.filter(predicate)
+
+        return register_io_source(source, schema=frame_of_polars(self.schema.empty_table()).schema)
 
     def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
         """A lazy DuckDB relation, on the given connection or on one of its own."""
@@ -316,20 +343,20 @@ class Table:
             name: ``name`` or ``schema.name``; the schema is made if need be. An earlier view of that name is replaced.
         """
         schema, _, plain_name = name.rpartition(".")
-        quoted = _quoted(plain_name)
+        view = quoted(plain_name)
         if schema:
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)}")
-            quoted = f"{_quoted(schema)}.{quoted}"
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+            view = f"{quoted(schema)}.{view}"
         if self._readable_by_name:
             self.check_files()
-            paths = ", ".join(_literal(file.path) for file in self._files)
+            paths = ", ".join(literal(file.path) for file in self._files)
             connection.execute(
-                f"CREATE OR REPLACE VIEW {quoted} AS SELECT * FROM read_parquet([{paths}], hive_partitioning = false)"
+                f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM read_parquet([{paths}], hive_partitioning = false)"
             )
             return
         inner = f"__anabranch {name}"
         connection.register(inner, self.to_dataset())
-        connection.execute(f"CREATE OR REPLACE VIEW {quoted} AS SELECT * FROM {_quoted(inner)}")
+        connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {quoted(inner)}")
 
     @property
     def _readable_by_name(self) -> bool:
@@ -424,17 +451,17 @@ class Table:
         from pyiceberg.expressions.visitors import bind
         from pyiceberg.io.pyarrow import expression_to_pyarrow
 
-        row_filter = _row_filter(filter)
+        wanted = row_filter(filter)
         table = self.to_iceberg()
         try:
-            bound = bind(table.schema(), row_filter, case_sensitive=True)
+            bound = bind(table.schema(), wanted, case_sensitive=True)
         except ValueError as error:
             raise LakeError(
                 f"the filter {filter!r} does not fit {self.key}: {error}",
                 hint=f"its columns: {', '.join(self.schema.names[:20])}",
                 key=self.key,
             ) from error
-        paths = {task.file.file_path for task in table.scan(row_filter=row_filter).plan_files()}
+        paths = {task.file.file_path for task in table.scan(row_filter=wanted).plan_files()}
         return expression_to_pyarrow(bound, table.schema()), paths
 
     def _scan(self, schema: pa.Schema, filter: Filter | None) -> Iterator[pa.RecordBatch]:
@@ -449,7 +476,11 @@ class Table:
             expression = filter
         else:
             expression, paths = self._planned(filter)
-            entries = [entry for entry in entries if entry["data_file"]["file_path"] in paths]
+            entries = [
+                entry
+                for entry in entries
+                if entry["data_file"]["content"] != manifest.DATA or entry["data_file"]["file_path"] in paths
+            ]
         reader = pa.RecordBatchReader.from_batches(self.schema, self.scan_files(entries, self.schema))
         scanner = ds.Scanner.from_batches(reader, columns=schema.names, filter=expression)
         batches: Iterator[pa.RecordBatch] = scanner.to_batches()
@@ -525,105 +556,3 @@ class _NamesMissingFiles:
             for file in self._table.files():
                 if not storage.exists(file.path):
                     raise missing_file(file.path, self._table.key) from error
-
-
-def _row_filter(filter: Filter) -> BooleanExpression:
-    from pyiceberg.expressions import BooleanExpression, parser
-
-    if isinstance(filter, BooleanExpression):
-        return filter
-    if not isinstance(filter, str):
-        raise LakeError(
-            f"a {type(filter).__name__} is no filter", hint="give text, a pyiceberg or a pyarrow expression"
-        )
-    try:
-        parsed: BooleanExpression = parser.parse(filter)
-    except Exception as error:
-        raise LakeError(f"the filter {filter!r} can't be understood: {error}") from error
-    return parsed
-
-
-def _entries_by_pyiceberg(table: IcebergTable) -> list[manifest.Entry]:
-    """As `Table.entries`, for manifests that are packed in a way that is not read here."""
-    snapshot = table.current_snapshot()
-    assert snapshot is not None
-    return [
-        {
-            "status": int(entry.status),
-            "snapshot_id": entry.snapshot_id,
-            "sequence_number": entry.sequence_number,
-            "file_sequence_number": entry.file_sequence_number,
-            "data_file": {
-                "content": int(entry.data_file.content),
-                "file_format": str(entry.data_file.file_format),
-                "partition": {"values": True} if len(entry.data_file.partition) else {},
-                "file_path": entry.data_file.file_path,
-                "record_count": entry.data_file.record_count,
-                "file_size_in_bytes": entry.data_file.file_size_in_bytes,
-            },
-        }
-        for listed in snapshot.manifests(table.io)
-        for entry in listed.fetch_manifest_entry(table.io)
-    ]
-
-
-def _manifests_by_pyiceberg(table: IcebergTable) -> list[manifest.Entry]:
-    snapshot = table.current_snapshot()
-    assert snapshot is not None
-    names = [field["name"] for field in manifest.LISTED_FIELDS]
-    rows = []
-    for listed in snapshot.manifests(table.io):
-        row = {name: getattr(listed, name) for name in names}
-        row["content"] = int(row["content"])
-        row["partitions"] = [
-            {
-                name: getattr(each, name)
-                for name in ("contains_null", "contains_nan", "lower_bound", "upper_bound")
-            }
-            for each in row["partitions"] or []
-        ]
-        rows.append(row)
-    return rows
-
-
-def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
-    nullable = {
-        pa.int32(): pd.Int32Dtype(),
-        pa.int64(): pd.Int64Dtype(),
-        pa.bool_(): pd.BooleanDtype(),
-    }
-    frame: pd.DataFrame = table.to_pandas(
-        types_mapper=lambda kind: (
-            pd.ArrowDtype(kind) if pa.types.is_decimal(kind) or (pa.types.is_nested(kind)) else None
-        )
-    )
-    for position, field in enumerate(table.schema):
-        kind = nullable.get(field.type)
-        if kind is not None and table.column(position).null_count:
-            column = table.column(position).to_pandas(types_mapper=nullable.get)
-            frame.isetitem(position, column)
-    return frame
-
-
-def _to_polars(table: pa.Table) -> pl.DataFrame:
-    import polars as pl
-    import pyarrow as pa
-
-    for position, field in enumerate(table.schema):
-        if isinstance(field.type, pa.UuidType):
-            plain = table.column(position).cast(pa.binary(16)).cast(pa.binary())
-            table = table.set_column(position, pa.field(field.name, pa.binary()), plain)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -6,8 +6,9 @@ types are stored exactly).
 
 from __future__ import annotations
 
-from anabranch.lake.arrow import from_pandas, storable_schema
-from anabranch.lake.read import DataFile, Filter, Table
+from anabranch.lake.arrow import storable_schema
+from anabranch.lake.engines import Filter
+from anabranch.lake.read import DataFile, Table
 from anabranch.lake.write import Written, append_table, write_file_asset, write_table
 
 __all__ = [
@@ -16,7 +17,6 @@ __all__ = [
     "Table",
     "Written",
     "append_table",
-    "from_pandas",
     "storable_schema",
     "write_file_asset",
     "write_table",

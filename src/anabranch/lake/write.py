@@ -12,7 +12,7 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from anabranch.lake.arrow import conform, storable_schema
 from anabranch.lake.avro import AvroError
 from anabranch.lake.fields import NAME_MAPPING, arrow_schema, assign_fields, leaves, name_mapping
 from anabranch.lake.read import PLAIN, VERSION, Table
+from anabranch.lake.slabs import SMALL, chained, count_nans, dictionaries, slabs
 from anabranch.lake.version import Content, ContentHasher, content_of, file_version
 from anabranch.names import new_id
 
@@ -33,11 +34,7 @@ if TYPE_CHECKING:
     from anabranch.lake.storage import Storage
 
 
-SLAB_ROWS = 1 << 20
-SLAB_BYTES = 128 << 20
 GROUP_ROWS = 1 << 18
-_SMALL_BATCH = 8192
-_SAMPLE = 1 << 16  # rows by which is judged whether a dictionary pays
 _MERGE = 16  # manifests of one size that are merged into one of the next
 
 Json = Any
@@ -331,9 +328,9 @@ class _Writer:
         self, data: pa.Table | pa.RecordBatchReader, threads: int, on_progress: Progress | None
     ) -> None:
         """Writes all rows as Parquet files, and makes them durable."""
-        slabs = enumerate(_slabs(data))
-        first = next(slabs, None)
-        second = next(slabs, None) if first is not None else None
+        numbered = enumerate(slabs(data))
+        first = next(numbered, None)
+        second = next(numbered, None) if first is not None else None
         if first is not None and (second is None or threads < 2):
             self._collect(self._write_slab(first), on_progress)
             first = None
@@ -341,7 +338,7 @@ class _Writer:
             with ThreadPoolExecutor(max(1, threads), thread_name_prefix="lake-write") as pool:
                 pending: deque[Future[_Slab]] = deque()
                 try:
-                    for slab in _chained(first, second, slabs):
+                    for slab in chained(first, second, numbered):
                         if len(pending) >= max(1, threads):
                             self._collect(pending.popleft().result(), on_progress)
                         pending.append(pool.submit(self._write_slab, slab))
@@ -365,7 +362,7 @@ class _Writer:
         import pyarrow.parquet as pq
 
         number, batches = slab
-        if sum(batch.num_rows for batch in batches) < len(batches) * _SMALL_BATCH and len(batches) > 1:
+        if sum(batch.num_rows for batch in batches) < len(batches) * SMALL and len(batches) > 1:
             batches = pa.Table.from_batches(batches).combine_chunks().to_batches()
         location = f"{self.folder}/data/{self.id}-{number:05d}.parquet"
         hasher = ContentHasher(self.arrow)
@@ -374,7 +371,7 @@ class _Writer:
         del batches, slab
         table = pa.Table.from_batches(conformed, self.arrow)
         hasher.update(table)
-        _count_nans(table, self.schema, nans)
+        count_nans(table, self.schema, nans)
         with self.storage.create(location) as sink:
             with pq.ParquetWriter(
                 sink,
@@ -382,7 +379,7 @@ class _Writer:
                 compression="zstd",
                 store_schema=False,
                 store_decimal_as_integer=True,
-                use_dictionary=_dictionaries(table),
+                use_dictionary=dictionaries(table),
             ) as writer:
                 writer.write_table(table, row_group_size=GROUP_ROWS)
             size = sink.tell()
@@ -501,89 +498,6 @@ class _Writer:
 class _Slab:
     entry: manifest.Entry
     content: Content
-
-
-def _chained(
-    first: tuple[int, list[pa.RecordBatch]] | None,
-    second: tuple[int, list[pa.RecordBatch]],
-    rest: Iterator[tuple[int, list[pa.RecordBatch]]],
-) -> Iterator[tuple[int, list[pa.RecordBatch]]]:
-    if first is not None:
-        yield first
-    del first
-    yield second
-    del second
-    yield from rest
-
-
-def _slabs(data: pa.Table | pa.RecordBatchReader) -> Iterator[list[pa.RecordBatch]]:
-    """The rows in pieces of at most `SLAB_ROWS` and about `SLAB_BYTES`; nothing for data without rows."""
-    import pyarrow as pa
-
-    slab: list[pa.RecordBatch] = []
-    rows = size = 0
-    for batch in data.to_batches() if isinstance(data, pa.Table) else data:
-        at = 0
-        width = max(1, batch.nbytes // max(1, batch.num_rows))
-        while at < batch.num_rows:
-            room = min(SLAB_ROWS - rows, max(1, (SLAB_BYTES - size) // width))
-            piece = batch.slice(at, room)
-            slab.append(piece)
-            at += piece.num_rows
-            rows += piece.num_rows
-            size += piece.num_rows * width
-            if rows >= SLAB_ROWS or size + width > SLAB_BYTES:
-                yield slab
-                slab, rows, size = [], 0, 0
-    if slab:
-        yield slab
-
-
-def _count_nans(table: pa.Table, schema: Json, nans: dict[int, int]) -> None:
-    from pyarrow import compute
-
-    for each, column in zip(schema["fields"], table.columns, strict=True):
-        if each["id"] in nans:
-            nans[each["id"]] += compute.sum(compute.is_nan(column)).as_py() or 0
-
-
-def _dictionaries(table: pa.Table) -> list[str] | bool:
-    """The Parquet columns that are worth a dictionary: not ids and measures, whose values hardly ever come twice.
-
-    Without this a third of the time of a write goes into dictionaries that are given up halfway.
-    """
-    from pyarrow import ArrowNotImplementedError, compute, types
-
-    if table.num_rows < _SMALL_BATCH:
-        return True
-    sample = table.slice(0, _SAMPLE)
-    wanted = []
-    for field, column in zip(sample.schema, sample.columns, strict=True):
-        if types.is_nested(field.type):
-            wanted.extend(_leaf_paths(field.name, field.type))
-            continue
-        try:
-            distinct = compute.count_distinct(column).as_py()
-        except ArrowNotImplementedError:
-            distinct = 0
-        if distinct * 2 <= sample.num_rows:
-            wanted.append(field.name)
-    return wanted
-
-
-def _leaf_paths(path: str, kind: pa.DataType) -> list[str]:
-    """The names that Parquet has for the columns inside of a nested one."""
-    from pyarrow import types
-
-    if types.is_struct(kind):
-        parts = [(f"{path}.{kind.field(i).name}", kind.field(i).type) for i in range(kind.num_fields)]
-    elif types.is_map(kind):
-        parts = [(f"{path}.key_value.key", kind.key_type), (f"{path}.key_value.value", kind.item_type)]
-    elif types.is_list(kind):
-        parts = [(f"{path}.list.element", kind.value_type)]
-    else:
-        return [path]
-    return [leaf for part in parts for leaf in _leaf_paths(*part)]
 
 
 def _tier(row: manifest.Entry) -> int:
