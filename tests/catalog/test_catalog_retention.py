@@ -257,6 +257,21 @@ def test_an_open_branch_that_the_plan_does_not_know_stops_gc(catalog: Catalog) -
     assert versions(catalog.entries(Point(root.id, 1))) == {"a": "1"}
 
 
+def test_what_is_reachable_once_a_branch_is_closed_is_told_before_it_is(catalog: Catalog) -> None:
+    root = production(catalog, a=1)
+    ending, other = sandbox(catalog, "ending"), sandbox(catalog, "other")
+    put(catalog, ending, b=1, c=1)
+    put(catalog, other, b=1)
+    put(catalog, other, b=2)
+    put(catalog, root, a=2)
+    keep = {root.id: 2, other.id: 0}
+    told = catalog.reachable(keep, ending=[ending.id])
+    assert names(told) == ["a1", "a2", "b1", "b2"]
+    assert catalog.branch("ending").open
+    catalog.close_branch(ending.id)
+    assert catalog.reachable(keep) == told
+
+
 def test_a_plan_that_names_what_does_not_exist_is_refused(catalog: Catalog) -> None:
     root = production(catalog, a=1)
     for call in (catalog.retire, catalog.reachable):

@@ -510,15 +510,16 @@ class Catalog(Protocol):
         """Removes notes; returns how many."""
 
     # retention: what gc needs, and nothing else does
-    def reachable(self, keep: Mapping[int, int]) -> set[str]:
+    def reachable(self, keep: Mapping[int, int], *, ending: Collection[int] = ()) -> set[str]:
         """Locations that a retained commit sees.
 
         Args:
             keep: Branch id → the oldest retained commit number of that branch, for every branch that is kept.
                 Commits at or above it are retained; besides them, whatever a tag names, and the base of every commit
                 that is retained.
+            ending: Open branches (internal ids) that count as closed: what would be reachable once they are.
 
-        Raises CatalogError where an open branch is not named in ``keep`` (it was opened after the plan was made: plan
+        Raises CatalogError where an open branch is named in neither (it was opened after the plan was made: plan
         again) or a number is beyond a branch's head.
         """
 

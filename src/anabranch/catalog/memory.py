@@ -441,8 +441,8 @@ class MemoryCatalog:
         return len(doomed)
 
     # retention
-    def _retained(self, keep: Mapping[int, int]) -> set[Point]:
-        rules.check_keep(keep, self._branches.values())
+    def _retained(self, keep: Mapping[int, int], ending: Collection[int] = ()) -> set[Point]:
+        rules.check_keep(keep, self._branches.values(), ending)
         waiting = [tag.point for tag in self._tags.values()]
         for branch_id, oldest in keep.items():
             waiting += [
@@ -457,9 +457,12 @@ class MemoryCatalog:
                 waiting += [] if below is None else [below]
         return retained
 
-    def reachable(self, keep: Mapping[int, int]) -> set[str]:
+    def reachable(self, keep: Mapping[int, int], *, ending: Collection[int] = ()) -> set[str]:
         return {
-            entry.location for point in self._retained(keep) for entry in self.own(point).values() if entry
+            entry.location
+            for point in self._retained(keep, ending)
+            for entry in self.own(point).values()
+            if entry
         }
 
     def retire(self, keep: Mapping[int, int]) -> int:

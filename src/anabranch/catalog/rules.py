@@ -6,7 +6,7 @@ user reads the same whatever keeps the catalog. Knows no database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -134,8 +134,8 @@ def check_closable(branch: Branch, standing: Iterable[Branch], also: Iterable[in
         )
 
 
-def check_keep(keep: Mapping[int, int], branches: Iterable[Branch]) -> None:
-    """Raises unless every open branch is kept, and every kept number exists."""
+def check_keep(keep: Mapping[int, int], branches: Iterable[Branch], ending: Collection[int] = ()) -> None:
+    """Raises unless every open branch is kept (or about to be closed), and every kept number exists."""
     known = {branch.id: branch for branch in branches}
     for branch_id, oldest in keep.items():
         if branch_id not in known:
@@ -147,7 +147,7 @@ def check_keep(keep: Mapping[int, int], branches: Iterable[Branch]) -> None:
                 branch=branch_id,
             )
     for branch in known.values():
-        if branch.open and branch.id not in keep:
+        if branch.open and branch.id not in keep and branch.id not in ending:
             raise CatalogError(
                 f"branch {branch.name} is open and can't be retired whole",
                 hint="it was opened in the meantime: plan again",

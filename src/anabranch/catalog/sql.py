@@ -302,9 +302,9 @@ class SqlCatalog(SqlRecords):
             return commit
 
     # retention
-    def reachable(self, keep: Mapping[int, int]) -> set[str]:
+    def reachable(self, keep: Mapping[int, int], *, ending: Collection[int] = ()) -> set[str]:
         with self._database.read() as tx:
-            return sql_retention.reachable(tx, keep)
+            return sql_retention.reachable(tx, keep, ending)
 
     def retire(self, keep: Mapping[int, int]) -> int:
         with self._database.write() as tx:

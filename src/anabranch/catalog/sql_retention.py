@@ -8,7 +8,7 @@ stays if a retained commit of its own branch lies in its span. Nothing here know
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from anabranch.catalog import queries, rules
@@ -74,10 +74,10 @@ def _retained(tx: Transaction, keep: Mapping[int, int], branches: list[Branch]) 
     return found
 
 
-def reachable(tx: Transaction, keep: Mapping[int, int]) -> set[str]:
+def reachable(tx: Transaction, keep: Mapping[int, int], ending: Collection[int] = ()) -> set[str]:
     """See `Catalog.reachable`."""
     branches = queries.all_branches(tx)
-    rules.check_keep(keep, branches)
+    rules.check_keep(keep, branches, ending)
     locations: set[str] = set()
     for branch_id, retained in _retained(tx, keep, branches).items():
         for since, until, location in tx.all(

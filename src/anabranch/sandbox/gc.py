@@ -4,12 +4,14 @@ A file goes when three things hold together: no retained commit of any live ref 
 refer to it, and it is older than the grace period. Names and folders decide nothing. The order makes it safe beside
 running writers, and safe to be killed at any point:
 
-1. expired sandboxes are closed;
-2. the warehouse is listed. Whatever is committed later refers to files written later, or to pointers that the catalog
+1. the warehouse is listed. Whatever is committed later refers to files written later, or to pointers that the catalog
    still knows;
+2. expired sandboxes are closed;
 3. history beyond the retention is retired in one transaction: from then on no commit can point to what it held;
-4. leases are read *after* the listing: files as young as the oldest work under way stay;
-5. what is reachable is read, and every other listed file is removed.
+4. what is reachable is read *by the very plan that was retired*: a later one may keep less, and a commit that was not
+   retired can still be read, tagged and rolled back to. Where a sandbox was opened in between, it is planned again;
+5. leases are read *after* the listing: files as young as the oldest work under way stay;
+6. every other listed file is removed.
 
 Killed in between, the next gc starts again: retired history stays retired, and its files are still unreachable.
 """
@@ -18,8 +20,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +33,10 @@ from anabranch.running.lease import hold, is_dead
 from anabranch.sandbox.retention import Retention, plan_retention
 
 if TYPE_CHECKING:
-    from anabranch.lake.storage import Storage
+    from anabranch.lake.storage import Storage, StoredFile
 
 _FOREVER = timedelta(days=365_000)
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,14 @@ def plan_gc(
     retention = _retention(catalog, keep, keep_commits, now)
     listed = list(storage.list())
     young = _oldest_work(catalog, now - grace)
-    return _sort(catalog, storage, retention, listed, young, dry_run=True)
+    ending = [branch.id for branch in retention.expired]
+    found = _sort(storage, catalog.reachable(retention.keep, ending=ending), listed, young)
+    return replace(
+        found,
+        dry_run=True,
+        expired=tuple(branch.name for branch in retention.expired),
+        retired=_names_of_content(catalog, retention),
+    )
 
 
 def collect(
@@ -117,45 +127,44 @@ def collect(
     """
     with hold(catalog, "gc", "gc"):
         moment = now()
-        retention = _retention(catalog, keep, keep_commits, moment)
-        retired = _names_of_content(catalog, retention)
-        for branch in retention.expired:
-            catalog.close_branch(branch.id)
         listed = list(storage.list())
-        # A sandbox that was opened since is in no plan yet: the catalog refuses to retire what it was not told of.
-        for attempt in range(5):
+        expired: dict[int, str] = {}
+        retired: tuple[str, ...] | None = None
+        for attempt in range(_TRIES):
+            retention = _retention(catalog, keep, keep_commits, moment, expired)
+            retired = _names_of_content(catalog, retention) if retired is None else retired
             try:
-                catalog.retire(_retention(catalog, keep, keep_commits, moment).keep)
+                for branch in retention.expired:
+                    catalog.close_branch(branch.id)
+                    expired[branch.id] = branch.name
+                catalog.retire(retention.keep)
+                live = catalog.reachable(retention.keep)
                 break
             except CatalogError:
-                if attempt == 4:
+                # A sandbox that was opened since is in no plan yet: the catalog refuses what it was not told of.
+                if attempt == _TRIES - 1:
                     raise
-        young = _oldest_work(catalog, moment - grace)
-        found = _sort(
-            catalog, storage, _retention(catalog, keep, keep_commits, moment), listed, young, dry_run=False
-        )
+        found = _sort(storage, live, listed, _oldest_work(catalog, moment - grace))
         for start in range(0, len(found.files), 500):
             storage.remove(found.files[start : start + 500])
             if on_progress is not None:
                 on_progress(min(start + 500, len(found.files)), len(found.files))
         # Rows of condemned locations go only when no writer can still hold a pointer to them.
         catalog.forget(catalog.condemned(moment - max(grace, timedelta(hours=1))))
-        names = tuple(b.name for b in retention.expired)
-        return GcResult(
-            False,
-            names,
-            retired,
-            found.files,
-            found.bytes,
-            found.kept_young,
-            found.kept,
-            found.kept_bytes,
-        )
+        return replace(found, expired=tuple(expired.values()), retired=retired or ())
 
 
-def _retention(catalog: Catalog, keep: timedelta | None, keep_commits: int, moment: datetime) -> Retention:
+def _retention(
+    catalog: Catalog,
+    keep: timedelta | None,
+    keep_commits: int,
+    moment: datetime,
+    closed_now: Collection[int] = (),
+) -> Retention:
+    """The plan for this moment; what this gc itself has closed counts as closed at it, as the plan before said."""
+    branches = catalog.branches(include_closed=True)
     return plan_retention(
-        catalog.branches(include_closed=True),
+        [replace(branch, closed_at=moment) if branch.id in closed_now else branch for branch in branches],
         lambda branch_id: _commits(catalog, branch_id),
         catalog.tags(),
         keep=_FOREVER if keep is None else keep,
@@ -179,18 +188,11 @@ def _oldest_work(catalog: Catalog, young: datetime) -> datetime:
 
 
 def _sort(
-    catalog: Catalog,
-    storage: Storage,
-    retention: Retention,
-    listed: Iterable[Any],
-    young: datetime,
-    *,
-    dry_run: bool,
+    storage: Storage, locations: Iterable[str], listed: Iterable[StoredFile], young: datetime
 ) -> GcResult:
+    """What of the listed files goes, and what stays: because a location needs it, or because it is young."""
     live: set[str] = set()
-    for location in (
-        catalog.reachable(dict(retention.keep)) if not dry_run else _would_reach(catalog, retention)
-    ):
+    for location in locations:
         live |= files_of(storage, location)
     going: list[str] = []
     size = kept = kept_bytes = kept_young = 0
@@ -204,14 +206,12 @@ def _sort(
             going.append(stored.location)
             size += stored.size
     return GcResult(
-        dry_run,
-        tuple(b.name for b in retention.expired),
-        _names_of_content(catalog, retention),
-        tuple(sorted(going)),
-        size,
-        kept_young,
-        kept,
-        kept_bytes,
+        dry_run=False,
+        files=tuple(sorted(going)),
+        bytes=size,
+        kept_young=kept_young,
+        kept=kept,
+        kept_bytes=kept_bytes,
     )
 
 
@@ -225,27 +225,6 @@ def _names_of_content(catalog: Catalog, retention: Retention) -> tuple[str, ...]
     return tuple(found)
 
 
-def _would_reach(catalog: Catalog, retention: Retention) -> set[str]:
-    """What would be reachable once the expired are closed, told without closing them."""
-    expired = {branch.id for branch in retention.expired}
-    keep = dict(retention.keep)
-    if not expired:
-        return catalog.reachable(keep)
-    # The catalog wants every open branch named; an expired one is named with its head, and its own entries taken out.
-    named = {**keep, **{branch.id: branch.head for branch in retention.expired}}
-    everything = catalog.reachable(named)
-    own = {
-        e.location
-        for branch in retention.expired
-        for e in catalog.own(branch.point).values()
-        if e is not None
-    }
-    others: set[str] = set()
-    for branch_id in keep:
-        others |= {e.location for e in catalog.entries(catalog.branch_by_id(branch_id).point).values()}
-    return everything - (own - others)
-
-
 def files_of(storage: Storage, location: str) -> set[str]:
     """Every file that an entry's location needs: of a table its metadata, manifests, data and delete files.
 
@@ -254,7 +233,7 @@ def files_of(storage: Storage, location: str) -> set[str]:
     """
     from anabranch.lake.tables import Table
 
-    if "/metadata/" not in location or not location.endswith(".metadata.json"):
+    if not _is_metadata(storage, location):
         return {location}
     table = Table("table", location, storage)
     found = {location}
@@ -266,6 +245,15 @@ def files_of(storage: Storage, location: str) -> set[str]:
         found |= {listed["manifest_path"] for listed in table.manifests()}
         found |= {entry["data_file"]["file_path"] for entry in table.entries()}
     return found
+
+
+def _is_metadata(storage: Storage, location: str) -> bool:
+    """Whether a location is a table's ``metadata.json``, by its place: a file asset lies one folder higher."""
+    from anabranch.lake.storage import SANDBOXES
+
+    parts = location.removeprefix(f"{storage.warehouse}/").split("/")
+    below = parts[2:] if parts[0] == SANDBOXES else parts
+    return len(below) > 3 and below[-2] == "metadata" and below[-1].endswith(".metadata.json")
 
 
 def drop_old_logs(folder: Path, before: datetime) -> int:
