@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def hold(
 
 def _acquire(catalog: Catalog, name: str, what: str, info: dict[str, Any], ttl: timedelta) -> Lease:
     holder = f"{what} of {_user()} on {socket.gethostname()}, process {os.getpid()}"
-    info |= {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    info |= {"host": _machine(), "pid": os.getpid(), "started": _started(os.getpid())}
     try:
         return catalog.acquire(name, holder=holder, ttl=ttl, info=info)
     except LeaseError:
@@ -72,7 +73,7 @@ def _acquire(catalog: Catalog, name: str, what: str, info: dict[str, Any], ttl: 
 
 def is_dead(lease: Lease) -> bool:
     """Whether the holder certainly no longer lives: it ran on this machine, and its process is gone."""
-    if lease.info.get("host") != socket.gethostname():
+    if lease.info.get("host") != _machine():
         return False
     pid = lease.info.get("pid")
     if not isinstance(pid, int):
@@ -84,6 +85,19 @@ def is_dead(lease: Lease) -> bool:
     except PermissionError:
         return False
     return _started(pid) != lease.info.get("started")
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Where process numbers mean what they mean here: this boot of this machine, and this namespace of processes."""
+    parts = [socket.gethostname()]
+    for read in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        lambda: os.readlink("/proc/self/ns/pid"),
+    ):
+        with contextlib.suppress(OSError):
+            parts.append(read())
+    return " ".join(parts)
 
 
 def _started(pid: int) -> str:
