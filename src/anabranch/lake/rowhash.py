@@ -78,7 +78,8 @@ class _Dictionary(Base):
 
     def cells(self, lo: int, hi: int, depth: int) -> Cells:
         if self.decoded:
-            return self.child.cells(lo, hi, depth)
+            inner: Cells = self.child.cells(lo, hi, depth)
+            return inner
         a, b, _, t = self.scratch.frame(depth, hi - lo)
         index = t.view(np.int64)
         np.copyto(index, self.codes[lo:hi], casting="unsafe")
