@@ -64,9 +64,9 @@ def workers_of(folder: Path) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and b"anabranch.running.worker" in (entry / "cmdline").read_bytes():
-                if os.readlink(entry / "cwd") == str(folder):
-                    found.append(entry.name)
+            ours = entry.name.isdigit() and b"anabranch.running.worker" in (entry / "cmdline").read_bytes()
+            if ours and os.readlink(entry / "cwd") == str(folder):
+                found.append(entry.name)
         except OSError:
             continue
     return found
@@ -104,3 +104,18 @@ def test_with_json_an_interruption_is_a_document(waiting):
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert json.loads(out)["error"]["type"] == "Interrupted"
+
+
+def test_a_long_query_ends_at_once(waiting):
+    (waiting.path / ".anabranch/wait").unlink()
+    waiting.ok("run")
+    process = waiting.process("sql", "select count(*) from range(1000000000000)", "-v")
+    end = time.monotonic() + 60
+    while "duckdb" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err

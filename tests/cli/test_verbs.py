@@ -304,7 +304,22 @@ def test_sql_writes_csv_and_parquet(built, tmp_path):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "o.csv").read_text())))
     assert [row["item"] for row in rows] == ["a", "b", "a"]
     assert parquet.read_table(tmp_path / "o.parquet").num_rows == 3
-    assert built.ok("sql", "select 1 as one", "--csv", "-").out == '"one"\n1\n'
+    assert built.ok("sql", "select 1 as one", "--csv", "-").out == "one\n1\n"
+    nested = built.ok(
+        "sql", "select [1, 2] as l, {'a': 'x,y'} as s", "--csv", str(tmp_path / "n.csv"), "--json"
+    ).json
+    assert nested["written"] == {str(tmp_path / "n.csv"): 1}
+    assert [column["name"] for column in nested["columns"]] == ["l", "s"]
+
+
+def test_a_file_of_sql_is_whole_or_not_there(built, tmp_path):
+    target = tmp_path / "o.csv"
+    target.write_text("mine")
+    for query in ("select cast(item as integer) from orders", "select error('late') from range(100000)"):
+        assert built("sql", query, "--csv", str(target)).code == 2
+        assert target.read_text() == "mine"
+    assert built("sql", "from orders", "--parquet", str(tmp_path / "no/such.parquet")).code == 2
+    assert [file.name for file in tmp_path.iterdir() if file.suffix in (".csv", ".part")] == ["o.csv"]
 
 
 def test_sql_shows_any_type_as_plain_json(built):
@@ -509,6 +524,15 @@ def test_the_shell_reads_one_commit(sandboxed):
     assert done.code == 0, done
     assert done.out.splitlines()[0].endswith("3 [(61.5,)] ['biggest', 'orders', 'totals']")
     assert done.out.startswith("fix@")
+
+
+def test_a_mistake_in_the_users_own_line_is_theirs(sandboxed):
+    done = sandboxed.apart("sandbox", "shell", "-c", "print('before')\norders.no_such_thing")
+    assert done.code == 1
+    assert done.out == "before\n"
+    assert 'File "<-c>", line 2' in done.err
+    assert "python_shell" not in done.err
+    assert sandboxed.apart("sandbox", "shell", "-c", "raise SystemExit(5)").code == 5
 
 
 def test_the_system_shell_knows_the_ref(sandboxed, monkeypatch):

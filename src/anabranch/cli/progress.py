@@ -154,6 +154,9 @@ class _Live:
             yield _rich(line(Span(frame, "key"), " ", Span(key), Span(told, "dim")))
         if len(self._running) > _RUNNING_SHOWN:
             yield _rich(line(Span(f"  and {len(self._running) - _RUNNING_SHOWN} more", "dim")))
+        if not self._total and not self._running:
+            yield _rich(line(Span(f"planning, {duration(now - self._started)}", "dim")))
+            return
         of = f" of {self._total}" if self._total >= self._done else ""
         yield _rich(line(Span(f"{self._done}{of} done, {duration(now - self._started)}", "dim")))
         del console, options

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from anabranch.cli.face import Face
@@ -38,7 +39,12 @@ def python_shell(face: Face, project: Project, ref: str, command: str | None) ->
     """Starts an interactive Python. Returns its exit code."""
     namespace: dict[str, Any] = {"__name__": "__console__", "__doc__": None, **names(project, ref)}
     if command is not None:
-        exec(compile(command, "<-c>", "exec"), namespace)  # noqa: S102 - the user's own code, as python -c takes it
+        try:
+            exec(compile(command, "<-c>", "exec"), namespace)  # noqa: S102 - the user's own code, as python -c takes it
+        except Exception:  # noqa: BLE001 - it is theirs, and so is the traceback
+            kind, error, trace = sys.exc_info()
+            traceback.print_exception(kind, error, trace.tb_next if trace is not None else None)
+            return 1
         return 0
     with contextlib.suppress(ImportError):
         import readline

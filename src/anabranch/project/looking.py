@@ -264,12 +264,15 @@ class Looking:
         """Everything that a ref sees, by key."""
         return self.context.catalog.entries(self.context.pinned(at))
 
-    def sql(self, query: str, at: str | None = None) -> duckdb.DuckDBPyRelation:
+    def sql(
+        self, query: str, at: str | None = None, *, connection: duckdb.DuckDBPyConnection | None = None
+    ) -> duckdb.DuckDBPyRelation:
         """Queries the tables of a ref with DuckDB. All tables are read at one commit.
 
         Args:
             query: One query; tables go by their keys.
             at: A ref; default: where one is.
+            connection: One's own, in which the tables that the query names become views; default: a new one.
 
         Returns:
             A relation: ``.pl()``, ``.df()``, ``.arrow()``, ``.show()``.
@@ -283,7 +286,9 @@ class Looking:
             for key, entry in entries.items()
             if entry.kind == "table"
         }
-        return query_tables(query, handles, ref=self.context.ref_of(self.context.pinned(at)))
+        return query_tables(
+            query, handles, ref=self.context.ref_of(self.context.pinned(at)), connection=connection
+        )
 
     def iceberg(self, at: str | None = None) -> BranchCatalog:
         """A pyiceberg catalog on a ref, for every engine that takes one. A sandbox's is writable, below its own prefix."""

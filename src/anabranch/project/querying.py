@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def query_tables(query: str, handles: Mapping[str, Any], *, ref: str) -> duckdb.DuckDBPyRelation:
-    """Runs a query over views of the given tables.
+def query_tables(
+    query: str,
+    handles: Mapping[str, Any],
+    *,
+    ref: str,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> duckdb.DuckDBPyRelation:
+    """Runs a query over views of the given tables, in the given connection or a new one.
 
     Raises:
         QueryError: a table that is not there, or a mistake in the query, as DuckDB tells it.
@@ -21,7 +27,8 @@ def query_tables(query: str, handles: Mapping[str, Any], *, ref: str) -> duckdb.
     import duckdb
 
     # Names mean the tables of the ref, never Python variables of the caller.
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+    if connection is None:
+        connection = duckdb.connect(config={"python_enable_replacements": False})
     _refuse_writing(connection, query)
     lower = query.lower()
     for key, handle in handles.items():

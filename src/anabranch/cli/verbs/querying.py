@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anabranch.cli.face import Face, Reply
 from anabranch.cli.verb import complete, pass_face, verb
 from anabranch.report.lines import Line, Span, count, hint, key, line
+
+if TYPE_CHECKING:
+    from anabranch.diff.engine import Engine
 
 SQL = {
     "ref": "the commit that was read",
@@ -61,14 +66,14 @@ def sql(
     if query == "-":
         query = sys.stdin.read()
     project = face.project()
-    to_file = csv is not None or parquet is not None
-    with face.working("querying"):
-        relation = project.sql(query, at)
+    with face.working("querying"), _engine(project.context.folder / "tmp") as engine:
+        relation = project.sql(query, at, connection=engine.connection)
         ref = project.context.ref_of(project.context.pinned(at))
-        if to_file:
-            return _written(relation if not limit else relation.limit(limit), ref, csv, parquet)
+        if csv is not None or parquet is not None:
+            return _written(engine, relation if not limit else relation.limit(limit), ref, csv, parquet)
         shown = limit if limit is not None else 0 if face.json else _SHOWN
-        table = _fetched(relation.limit(shown + 1) if shown else relation)
+        wanted = relation.limit(shown + 1) if shown else relation
+        table = _asked(engine, wanted.to_arrow_table)
         more = bool(shown) and table.num_rows > shown
         table = table.slice(0, shown) if more else table
     names = list(table.schema.names)
@@ -97,14 +102,34 @@ def sql(
     return Reply(result, lines)
 
 
-def _fetched(relation: Any) -> Any:
-    """The rows as an Arrow table; a mistake that shows only now is told as the others."""
+@contextmanager
+def _engine(temporary: Path) -> Iterator[Engine]:
+    """DuckDB for one query, which Ctrl-C stops at once and which spills below the project's own folder."""
+    import duckdb
+
+    from anabranch.diff.engine import Engine
+
+    # Names mean the tables of the ref, never Python variables of ours.
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "python_enable_replacements": False,
+        "temp_directory": str(temporary),
+    }
+    connection = duckdb.connect(config=config)
+    try:
+        connection.execute("SET enable_progress_bar = false")
+        yield Engine(connection, 1, None)
+    finally:
+        connection.close()
+
+
+def _asked(engine: Engine, work: Callable[[], Any]) -> Any:
+    """What DuckDB answers; a mistake that shows only now is told as the others."""
     import duckdb
 
     from anabranch.errors import QueryError
 
     try:
-        return relation.to_arrow_table()
+        return engine.wait(work)
     except duckdb.Error as error:
         raise QueryError(f"DuckDB says: {str(error).partition(chr(10))[0]}") from None
 
@@ -116,31 +141,22 @@ def _plain(table: Any) -> list[list[Any]]:
     return [list(row) for row in zip(*found, strict=True)] if found else [[] for _ in range(table.num_rows)]
 
 
-def _written(relation: Any, ref: str, csv: str | None, parquet: Path | None) -> Reply:
-    table = _fetched(relation)
+def _written(engine: Engine, relation: Any, ref: str, csv: str | None, parquet: Path | None) -> Reply:
+    """The rows in files, streamed: they may be more than memory holds."""
+    relation.create_view("anabranch_rows")
     written: dict[str, int] = {}
     raw = None
-    if csv is not None:
-        import io
-
-        from pyarrow import csv as arrow_csv
-
-        buffer = io.BytesIO()
-        arrow_csv.write_csv(table, buffer)
-        if csv == "-":
-            raw = buffer.getvalue().decode()
-        else:
-            _write(Path(csv), buffer.getvalue())
-            written[csv] = table.num_rows
+    if csv == "-":
+        with tempfile.TemporaryDirectory() as folder:
+            _copy(engine, Path(folder, "rows.csv"), "FORMAT csv, HEADER")
+            raw = Path(folder, "rows.csv").read_text(encoding="utf-8")
+    elif csv is not None:
+        written[csv] = _copy(engine, Path(csv), "FORMAT csv, HEADER")
     if parquet is not None:
-        import io
-
-        from pyarrow import parquet as arrow_parquet
-
-        buffer = io.BytesIO()
-        arrow_parquet.write_table(table, buffer, compression="zstd")
-        _write(parquet, buffer.getvalue())
-        written[str(parquet)] = table.num_rows
+        written[str(parquet)] = _copy(engine, parquet, "FORMAT parquet, COMPRESSION zstd")
+    columns = [
+        {"name": name, "type": str(kind)} for name, kind in zip(relation.columns, relation.types, strict=True)
+    ]
 
     def lines() -> Sequence[Line]:
         told = [
@@ -149,14 +165,28 @@ def _written(relation: Any, ref: str, csv: str | None, parquet: Path | None) -> 
         ]
         return [*told, hint("anabranch sql, or open it in what you like")]
 
-    columns = [{"name": field.name, "type": str(field.type)} for field in table.schema]
     return Reply(
         {"ref": ref, "columns": columns, "rows": [], "more": False, "written": written}, lines, raw=raw
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _copy(engine: Engine, path: Path, options: str) -> int:
+    """Writes a file whole or not at all; returns the number of rows."""
+    from anabranch.diff.values import literal
+
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_bytes(content)
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise click.UsageError(f"{path} can't be written: it is no file in a folder that exists")
+        rows: int = _asked(
+            engine,
+            lambda: engine.connection.execute(
+                f"COPY anabranch_rows TO {literal(str(part))} ({options})"
+            ).fetchall(),
+        )[0][0]
+        part.replace(path)
     except OSError as error:
         raise click.UsageError(f"{path} can't be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
