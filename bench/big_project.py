@@ -36,7 +36,9 @@ def make_project(folder: Path, assets: int, *, modules: int = 50) -> Path:
     (folder / "anabranch.toml").write_text(SETTINGS)
     (folder / ".gitignore").write_text(".anabranch/\n__pycache__/\n")
     (package / "__init__.py").write_text("")
-    (package / "helpers.py").write_text("FACTOR = 2\n\n\ndef scale(values):\n    return [value * FACTOR for value in values]\n")
+    (package / "helpers.py").write_text(
+        "FACTOR = 2\n\n\ndef scale(values):\n    return [value * FACTOR for value in values]\n"
+    )
     modules = min(modules, max(1, assets // 4))
     python = {module: [] for module in range(modules)}
     sql: list[str] = []
@@ -48,16 +50,20 @@ def make_project(folder: Path, assets: int, *, modules: int = 50) -> Path:
             source = f'{upstream}["n"].to_pylist()' if upstream else "[1, 2, 3]"
             python[module].append(
                 f"@ab.asset\ndef a{number}({parameter}) -> pa.Table:\n"
-                f"    import pyarrow as pa\n    return pa.table({{\"n\": scale({source})}})\n"
+                f'    import pyarrow as pa\n    return pa.table({{"n": scale({source})}})\n'
             )
         else:
-            sql.append(f'    ab.sql("a{number}", "select n + {number} as n from a{number - 1} where n is not null"),\n')
+            sql.append(
+                f'    ab.sql("a{number}", "select n + {number} as n from a{number - 1} where n is not null"),\n'
+            )
     names = []
     for module, bodies in python.items():
         text = "from __future__ import annotations\n\nimport anabranch as ab\nfrom big.helpers import scale\n\nTYPE_CHECKING = False\nif TYPE_CHECKING:\n    import pyarrow as pa\n\n\n"
         (package / f"part{module}.py").write_text(text + "\n\n".join(bodies))
         names.append(f"part{module}")
-    listing = "".join(f"    *[v for v in vars({name}).values() if isinstance(v, ab.Asset)],\n" for name in names)
+    listing = "".join(
+        f"    *[v for v in vars({name}).values() if isinstance(v, ab.Asset)],\n" for name in names
+    )
     (package / "definitions.py").write_text(
         f"import anabranch as ab\nfrom big import {', '.join(names)}\n\ndefs = ab.Definitions(assets=[\n{listing}{''.join(sql)}])\n"
     )
