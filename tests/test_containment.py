@@ -11,7 +11,7 @@ import pytest
 from anabranch.errors import GitError
 from anabranch.git import Containment, Repository, containment
 from anabranch.git import process as git_process
-from conftest import GitRepo
+from git_repo import GitRepo
 
 Repo = Callable[..., GitRepo]
 LINES = "".join(f"line {n}\n" for n in range(30))

@@ -14,7 +14,7 @@ import pytest
 from anabranch.errors import GitError, UndeterminedError
 from anabranch.git import Repository, is_git_branch_name
 from anabranch.git import process as git_process
-from conftest import GitRepo
+from git_repo import GitRepo
 
 Repo = Callable[..., GitRepo]
 HOSTILE = [
