@@ -211,13 +211,27 @@ def test_the_same_bytes_of_another_type_are_not_the_same(make, short_ways):
     assert found.rows.changed == 3
 
 
-def test_without_a_key_whole_files_that_are_the_same_are_taken_out(make, short_ways):
+def test_without_a_key_rows_that_are_the_same_in_place_are_taken_out(make, short_ways):
     data = numbers()
-    before = make.table(data.slice(0, 500), data.slice(500))
-    after = make.table(data.slice(0, 500), edit(data.slice(500), "x", 1, None))
+    before = make.table(data.slice(0, 500), data.slice(500, 300), data.slice(800))
+    after = make.table(data.slice(0, 500), edit(data.slice(500, 300), "x", 1, None), data.slice(801))
     found = diff_tables("t", before, after).rows
-    assert (found.added, found.removed, found.unchanged) == (1, 1, 999)
+    assert (found.added, found.removed, found.unchanged) == (1, 2, 998)
+    assert [sample.before or sample.after for sample in found.samples] == [
+        {"id": 501, "x": 250.5},
+        {"id": 800, "x": 400.0},
+        {"id": 501, "x": None},
+    ]
     assert short_ways[-1]
+
+
+def test_without_a_key_a_row_that_moved_is_no_change(make, short_ways):
+    data = numbers(s=["same"] * 1000, t=["same"] * 1000)
+    order = [*range(1000)]
+    order[3], order[900] = 900, 3
+    found = diff_tables("t", make.table(data), make.table(data.take(pa.array(order)))).rows
+    assert short_ways[-1]
+    assert not found.differs
 
 
 def test_an_interrupt_stops_the_threads(make, monkeypatch):

@@ -97,7 +97,7 @@ def align(
         engine: An open engine.
         left: The side before.
         right: The side after.
-        keys: The key columns; without any, only files that are the same throughout are taken out.
+        keys: The key columns; without any, the rows that differ in place are left to be compared.
         values: The other columns that both sides have.
         samples: How many places of changed rows are wanted.
     """
@@ -107,7 +107,7 @@ def align(
     lefts, rights = _open(left.paths), _open(right.paths)
     if lefts is None or rights is None:
         return None
-    fits = list(_fitting(lefts, rights, keys, pairs))
+    fits = list(_fitting(lefts, rights, keys))
     if not fits:
         return None
     compared = [one for one in _compare_files(engine, fits, keys, values) if one.same]
@@ -115,22 +115,26 @@ def align(
         return None
     rest_left = _without(left, lefts, {one.left.path for one in compared})
     rest_right = _without(right, rights, {one.right.path for one in compared})
-    changed, places = 0, tuple[Place, ...]()
-    if keys:
-        found = _places(engine, compared, keys, (rest_left, rest_right), samples)
-        if found is None:
-            return None
-        changed, places = found
+    if not keys:
+        _keep_places(engine, compared)
+        rests = [
+            _with_places(engine, compared, side, rest, alias)
+            for side, rest, alias in ((left, rest_left, "l"), (right, rest_right, "r"))
+        ]
+        return Aligned(rests[0], rests[1], 0, {}, ())
+    found = _places(engine, compared, keys, (rest_left, rest_right), samples)
+    if found is None:
+        return None
+    changed, places = found
     names = {name: None for one in compared for name in one.counts}
     by_column = {name: sum(one.counts.get(name, 0) for one in compared) for name in names}
     return Aligned(rest_left, rest_right, changed, by_column, places)
 
 
-def rows_at(side: Side, path: str, numbers: Sequence[int], alias: str) -> str:
-    """A FROM item of the rows of a file at these places: the side's columns, then ``place``."""
+def rows_at(side: Side, path: str, wanted: str, alias: str) -> str:
+    """A FROM item of the rows of a file at the wanted places (a list or a query): the side's columns, then ``place``."""
     columns = ", ".join(f"a{index}" for index in range(len(side.types)))
     source = f"{parquet([path])[:-1]}, file_row_number = true) AS t({columns}, place)"
-    wanted = ", ".join(map(str, numbers))
     return f"(SELECT * FROM {source} WHERE place IN ({wanted})) AS {alias}"
 
 
@@ -161,15 +165,16 @@ def _leaf_count(kind: Any) -> int:
 
 
 def _fitting(
-    lefts: Sequence[_File], rights: Sequence[_File], keys: Sequence[Pair], pairs: Sequence[Pair]
+    lefts: Sequence[_File], rights: Sequence[_File], keys: Sequence[Pair]
 ) -> Iterator[tuple[_File, _File]]:
-    """Files whose row groups have the same lengths and whose keys look the same by their footers."""
-    anchors = keys or pairs
+    """Files whose row groups have the same lengths and whose keys look the same by their footers; where several do, in
+    the order of the files.
+    """
     waiting: dict[Any, list[_File]] = {}
     for file in reversed(rights):
-        waiting.setdefault(_looks(file, [pair.right_index for pair in anchors]), []).append(file)
+        waiting.setdefault(_looks(file, [pair.right_index for pair in keys]), []).append(file)
     for file in lefts:
-        found = waiting.get(_looks(file, [pair.left_index for pair in anchors]))
+        found = waiting.get(_looks(file, [pair.left_index for pair in keys]))
         if found and file.rows:
             yield file, found.pop()
 
@@ -230,8 +235,11 @@ def _compare_pair(
                 return unlike
             differ = [p for p in values if not _same_bytes(left, right, bytes_left, bytes_right, group, p)]
             rows = left.meta.row_group(group).num_rows
+            # Without a key nothing says that places belong together but columns that are the same.
+            if differ and not keys and len(differ) * 2 > len(values):
+                return unlike
             if differ:
-                if not keys or not _comparable_in_place(left, right, group, differ):
+                if not _comparable_in_place(left, right, group, differ):
                     return unlike
                 masks = {}
                 for pair in differ:
@@ -252,7 +260,8 @@ def _compare_pair(
                     names = [*(f"k{index}" for index in range(len(keys))), "place"]
                     result.rows.append(pa.table([*columns, places], names=names))
             begin += rows
-    return result
+    # Reading single rows again pays for a few of them only.
+    return unlike if not keys and sum(len(rows) for rows in result.rows) * 10 > left.rows else result
 
 
 @contextmanager
@@ -338,11 +347,8 @@ def _without(side: Side, files: Sequence[_File], gone: set[str]) -> Side:
     return subset(side, [file.path for file in rest], sum(file.rows for file in rest))
 
 
-def _places(
-    engine: Engine, compared: Sequence[_Compared], keys: Sequence[Pair], rests: Sequence[Side], samples: int
-) -> tuple[int, tuple[Place, ...]] | None:
-    """How many rows changed in place and where the first ones are; None if one of their keys stands for several rows."""
-    names = [f"k{index}" for index in range(len(keys))]
+def _keep_places(engine: Engine, compared: Sequence[_Compared]) -> bool:
+    """Puts the places of rows that differ, with their keys, where they may spill; whether there are any."""
     made = False
     for number, one in enumerate(compared):
         for rows in one.rows:
@@ -351,9 +357,32 @@ def _places(
             engine.execute(f"{verb} SELECT *, {number} AS pair FROM found_in_place")
             engine.connection.unregister("found_in_place")
             made = True
-        one.rows.clear()
-    if not made:
+    return made
+
+
+def _with_places(engine: Engine, compared: Sequence[_Compared], side: Side, rest: Side, alias: str) -> Side:
+    """The rest of a side, and its rows that differ in place."""
+    kept, count = f"{_TABLE}_{alias}", 0
+    for number, one in enumerate(compared):
+        if one.rows:
+            path = one.left.path if alias == "l" else one.right.path
+            source = rows_at(side, path, f"SELECT place FROM {_TABLE} WHERE pair = {number}", alias)
+            verb = f"INSERT INTO {kept}" if count else f"CREATE OR REPLACE TEMP TABLE {kept} AS"
+            engine.execute(f"{verb} SELECT * EXCLUDE (place) FROM {source}")
+            count += sum(len(rows) for rows in one.rows)
+    if not count:
+        return rest
+    more = "" if rest.relation is None else f" UNION ALL SELECT * FROM {rest.relation}"
+    return Side(f"(SELECT * FROM {kept}{more})", side.types, rest.rows + count, None)
+
+
+def _places(
+    engine: Engine, compared: Sequence[_Compared], keys: Sequence[Pair], rests: Sequence[Side], samples: int
+) -> tuple[int, tuple[Place, ...]] | None:
+    """How many rows changed in place and where the first ones are; None if one of their keys stands for several rows."""
+    if not _keep_places(engine, compared):
         return 0, ()
+    names = [f"k{index}" for index in range(len(keys))]
     same = " AND ".join(f"t.{name} IS NOT DISTINCT FROM s.{name}" for name in names)
     doubtful = [f"SELECT 1 FROM {_TABLE} GROUP BY {', '.join(names)} HAVING count(*) > 1"]
     for side, alias in zip(rests, ("l", "r"), strict=True):

@@ -267,7 +267,7 @@ def _samples_at(task: _Task, places: Sequence[Place]) -> list[RowSample]:
         for place in places:
             wanted.setdefault(place.left if alias == "l" else place.right, []).append(place.number)
         for path, numbers in wanted.items():
-            source = rows_at(side, path, numbers, alias)
+            source = rows_at(side, path, ", ".join(map(str, numbers)), alias)
             answer = task.engine.table(f"SELECT place, {row_struct(side, alias)} FROM {source}")
             for number, row in zip(answer.column(0).to_pylist(), answer.column(1), strict=True):
                 rows[path, number] = row
