@@ -616,3 +616,20 @@ def test_a_shallow_clone_that_cannot_tell_says_so(shop, tmp_path):
     with pytest.raises(UndeterminedError, match="shallow"):
         clone.run(in_process=True)
     clone.close()
+
+
+def test_times_of_a_query_are_utc_wherever_the_machine_stands(make_shop, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        query = "ab.sql('second', \"select timestamptz '2026-01-01 00:00:00+00' as moment, n from first\")"
+        shop = make_shop(definitions=numbers(f"second = {query}\n"))
+        assert shop.run().ok
+        assert shop.rows("second")[0]["moment"].isoformat() == "2026-01-01T00:00:00+00:00"
+        assert (
+            str(shop.project.sql("select moment from second").to_arrow_table().schema.field("moment").type)
+            == "timestamp[us, tz=UTC]"
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -28,7 +28,10 @@ def query_tables(
 
     # Names mean the tables of the ref, never Python variables of the caller.
     if connection is None:
-        connection = duckdb.connect(config={"python_enable_replacements": False})
+        connection = duckdb.connect(
+            config={"python_enable_replacements": False, "autoinstall_known_extensions": False}
+        )
+    connection.execute("SET TimeZone = 'UTC'")
     _refuse_writing(connection, query)
     lower = query.lower()
     for key, handle in handles.items():

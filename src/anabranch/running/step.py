@@ -193,7 +193,8 @@ def _engine(process: int) -> Any:  # noqa: ARG001 - a fork must not share its pa
     import duckdb
 
     # A query reads its inputs and nothing else: never a Python variable that happens to have a table's name.
-    return duckdb.connect(config={"python_enable_replacements": False})
+    # Nor does it download anything: an extension that is missing is an error.
+    return duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
 
 
 @contextmanager
@@ -204,6 +205,8 @@ def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[A
     connection = _engine(os.getpid()).cursor()
     try:
         connection.execute(f"SET threads = {max(1, task.threads)}")
+        # Times come back in UTC, as the lake keeps them, wherever the machine stands.
+        connection.execute("SET TimeZone = 'UTC'")
         if task.memory is not None:
             connection.execute(f"SET memory_limit = '{task.memory // 2**20}MiB'")
         # Each step has a database of its own, so that no view of another one is in sight.
