@@ -89,7 +89,7 @@ class Warehouse(_Table):
     )
     catalog: References = _field(
         "sqlite:///.anabranch/catalog.db",
-        "The catalog's database: `sqlite:///path` (relative as above) or `postgresql://…`.",
+        "The catalog's database: `sqlite:///path`, relative as above.",
     )
     properties: dict[str, SecretStr] = _field(
         {}, "Settings of the object store, such as `s3.endpoint`; kept out of everything that is printed."
