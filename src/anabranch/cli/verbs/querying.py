@@ -112,6 +112,7 @@ def _engine(temporary: Path) -> Iterator[Engine]:
     # Names mean the tables of the ref, never Python variables of ours.
     config: dict[str, str | bool | int | float | list[str]] = {
         "python_enable_replacements": False,
+        "autoinstall_known_extensions": False,
         "temp_directory": str(temporary),
     }
     connection = duckdb.connect(config=config)
