@@ -49,7 +49,8 @@ from anabranch.settings.models import Rules
 KEYS = "abc"
 KEY = st.sampled_from(KEYS)
 PLACE = st.integers(0, 30)
-WORTH = st.tuples(st.sampled_from(["file", "file", "table"]), st.integers(0, 3), st.integers(0, 1))
+WORTH = st.tuples(st.sampled_from(["file", "file", "file", "table"]), st.integers(0, 3), st.integers(0, 1))
+WRITE = st.tuples(KEY, WORTH, st.sets(KEY, max_size=2))
 DAY = timedelta(days=1)
 AUTHOR = "Ada Lovelace <ada@example.com>"
 SAYS_YES = Evidence(
@@ -114,13 +115,14 @@ class Story(RuleBasedStateMachine):
         self.states: dict[Point, State] = {}
         self.sandboxes: dict[int, Sandbox] = {}
         self.values: list[Value] = []
-        self.held: list[Value] = []
         self.works: dict[int, tuple[str, Value, datetime]] = {}
         self.disk: dict[str, tuple[int, int]] = {}
         self.born: dict[str, datetime] = {}
         self.contents: dict[str, str] = {}
         self.production = self.catalog.open_branch("production", kind="environment").id
         self.states[Point(self.production, 0)] = {}
+        self.run_on_production("a", ("table", 3, 0), dies=False)
+        self.run_on_production("b", ("file", 1, 0), dies=False)
 
     def teardown(self) -> None:
         if hasattr(self, "catalog"):
@@ -133,9 +135,28 @@ class Story(RuleBasedStateMachine):
     def head(self) -> Point:
         return self.catalog.branch_by_id(self.production).point
 
-    def pick(self, place: int) -> Sandbox | None:
+    def pick(self, place: int) -> Sandbox:
+        """An open sandbox; one is opened if there is none, so that hardly a step goes by in vain."""
         found = [sandbox for sandbox in self.sandboxes.values() if sandbox.open]
-        return found[place % len(found)] if found else None
+        if not found:
+            self.open(f"new-{len(self.sandboxes)}", self.head.number, None)
+            return self.sandboxes[max(self.sandboxes)]
+        return found[place % len(found)]
+
+    def open(self, name: str, base: int, expire: timedelta | None) -> None:
+        with patch.object(lifecycle, "now", self.clock):
+            branch = open_sandbox(
+                self.catalog,
+                name,
+                environment=self.catalog.branch_by_id(self.production),
+                base=Base(base, "ancestor", is_head=base == self.head.number),
+                git_branch=name,
+                git_commit=None,
+                author=AUTHOR,
+                expire_after=expire,
+            )
+        self.sandboxes[branch.id] = Sandbox(branch.id, base, branch.expires_at)
+        self.note(self.sandboxes[branch.id])
 
     def view(self, sandbox: Sandbox) -> State:
         seen = {**self.states[Point(self.production, sandbox.base)], **sandbox.own}
@@ -213,8 +234,6 @@ class Story(RuleBasedStateMachine):
     @rule(by=st.sampled_from([timedelta(seconds=5), timedelta(minutes=7), timedelta(hours=3), 8 * DAY]))
     def time_passes(self, by: timedelta) -> None:
         self.clock.time += by
-        if by > timedelta(hours=1):
-            self.held.clear()  # a writer waits less than an hour between finding a result and committing it
 
     @rule(
         name=st.sampled_from(["one", "two", "three"]),
@@ -222,28 +241,18 @@ class Story(RuleBasedStateMachine):
         expire=st.sampled_from([None, None, timedelta(hours=2), 7 * DAY]),
     )
     def open_a_sandbox(self, name: str, back: int, expire: timedelta | None) -> None:
-        environment = self.catalog.branch_by_id(self.production)
-        base = max(0, environment.head - back)
+        base = max(0, self.head.number - back)
         taken = any(branch.name == name for branch in self.catalog.branches())
-        known = Point(self.production, base) in readable(self.catalog)
-        try:
-            with patch.object(lifecycle, "now", self.clock):
-                branch = open_sandbox(
-                    self.catalog, name, environment=environment, base=Base(base, "ancestor", is_head=not back),
-                    git_branch=name, git_commit=None, author=AUTHOR, expire_after=expire,
-                )  # fmt: skip
-        except (BranchExistsError, RefError):
-            assert taken or not known
-            return
-        assert known
-        assert not taken
-        self.sandboxes[branch.id] = Sandbox(branch.id, base, branch.expires_at)
-        self.note(self.sandboxes[branch.id])
+        if taken or Point(self.production, base) not in readable(self.catalog):
+            with pytest.raises((BranchExistsError, RefError)):
+                self.open(name, base, expire)
+        else:
+            self.open(name, base, expire)
 
-    @rule(place=PLACE, key=KEY, worth=WORTH, reads=st.sets(KEY, max_size=2))
-    def write_in_a_sandbox(self, place: int, key: str, worth: tuple, reads: set[str]) -> None:
+    @rule(place=PLACE, writes=st.lists(WRITE, min_size=1, max_size=3))
+    def write_in_a_sandbox(self, place: int, writes: list) -> None:
         sandbox = self.pick(place)
-        if sandbox is not None:
+        for key, worth, reads in writes:
             self.commit(sandbox, key, self.write(self.scope(sandbox), key, worth, self.view(sandbox), reads))
 
     def scope(self, sandbox: Sandbox) -> Scope:
@@ -252,15 +261,12 @@ class Story(RuleBasedStateMachine):
     @rule(place=PLACE, key=KEY)
     def remove_in_a_sandbox(self, place: int, key: str) -> None:
         sandbox = self.pick(place)
-        if sandbox is not None:
-            self.commit(sandbox, key, None)
+        self.commit(sandbox, key, None)
 
     @rule(place=PLACE, key=KEY, worth=WORTH)
     def begin_to_work(self, place: int, key: str, worth: tuple) -> None:
         """A lease, then files; the commit comes later."""
         sandbox = self.pick(place)
-        if sandbox is None:
-            return
         name = self.catalog.branch_by_id(sandbox.id).name
         if f"run:{name}" in {lease.name for lease in self.catalog.leases()}:
             return
@@ -280,8 +286,8 @@ class Story(RuleBasedStateMachine):
             self.catalog.release(token)
         self.works.clear()
 
-    @rule(place=PLACE, key=KEY, worth=WORTH, dies=st.sampled_from([False] * 4 + [True]))
-    def run_on_production(self, place: int, key: str, worth: tuple, dies: bool) -> None:
+    @rule(key=KEY, worth=WORTH, dies=st.sampled_from([False] * 4 + [True]))
+    def run_on_production(self, key: str, worth: tuple, dies: bool) -> None:
         """Work on a branch of its own, published in one commit; or given up before that."""
         state = self.states[self.head]
         branch = self.catalog.open_branch(
@@ -304,7 +310,7 @@ class Story(RuleBasedStateMachine):
     def sync(self, place: int, back: int) -> None:
         sandbox = self.pick(place)
         number = max(0, self.head.number - back)
-        if sandbox is None or Point(self.production, number) not in readable(self.catalog):
+        if Point(self.production, number) not in readable(self.catalog):
             return
         before = self.catalog.branch_by_id(sandbox.id)
         moved = sync_sandbox(self.catalog, before, number, author=AUTHOR, git_commit=None)
@@ -315,14 +321,22 @@ class Story(RuleBasedStateMachine):
 
     @rule(
         place=PLACE,
+        writes=st.lists(WRITE, max_size=2),
+        run=st.none() | WORTH,
         race=st.sampled_from([None] * 4 + ["production", "sandbox"]),
         dies=st.sampled_from([False, False, False, True]),
         twice=st.booleans(),
     )
-    def promote(self, place: int, race: str | None, dies: bool, twice: bool) -> None:
+    def promote(
+        self, place: int, writes: list, run: tuple | None, race: str | None, dies: bool, twice: bool
+    ) -> None:
         sandbox = self.pick(place)
-        if sandbox is None:
-            return
+        if writes:
+            self.write_in_a_sandbox(place, writes)
+        if run is not None:
+            # On what the sandbox has read, if it has read anything.
+            read = {name for v in sandbox.own.values() if v is not None for name in v.entry.provenance.inputs}
+            self.run_on_production(min(read, default="a"), run, dies=False)
         branch, environment = (
             self.catalog.branch_by_id(sandbox.id),
             self.catalog.branch_by_id(self.production),
@@ -433,9 +447,8 @@ class Story(RuleBasedStateMachine):
     @rule(place=PLACE)
     def close_a_sandbox(self, place: int) -> None:
         sandbox = self.pick(place)
-        if sandbox is not None:
-            self.catalog.close_branch(sandbox.id)
-            sandbox.open = False
+        self.catalog.close_branch(sandbox.id)
+        sandbox.open = False
 
     @rule(place=PLACE, name=st.sampled_from(["v1", "v2"]))
     def tag(self, place: int, name: str) -> None:
@@ -452,25 +465,30 @@ class Story(RuleBasedStateMachine):
         if name in {tag.name for tag in self.catalog.tags()}:
             self.catalog.delete_tag(name)
 
-    @rule(place=PLACE)
-    def find_a_result(self, place: int) -> None:
-        """As the planner does: by fingerprint, wherever it is; to be adopted now or a little later."""
-        found = [
-            item.entry.location for each in self.catalog.find_many(["f0", "f1"]).values() for item in each
-        ]
-        live = {value.entry.location for state in self.readable_states().values() for value in state.values()}
-        assert set(found) <= live
-        if found:
-            location = sorted(found)[place % len(found)]
-            self.held.append(next(value for value in self.values if value.entry.location == location))
+    @rule(
+        place=PLACE,
+        source=PLACE,
+        meanwhile=st.sampled_from([None, "it is closed", "it is closed and collected"]),
+    )
+    def adopt_a_result(self, place: int, source: int, meanwhile: str | None) -> None:
+        """As a run does: found by its fingerprint, and taken over a little later by its pointer.
 
-    @rule(place=PLACE)
-    def adopt_a_result(self, place: int) -> None:
-        """By its pointer. Lands if any retained commit still has it, and is refused if gc has condemned it meanwhile."""
-        sandbox = self.pick(place)
-        if sandbox is None or not self.held:
+        It lands if a retained commit still has it, and is refused if gc has condemned it meanwhile.
+        """
+        found = [item for each in self.catalog.find_many(["f0", "f1"]).values() for item in each]
+        live = {value.entry.location for state in self.readable_states().values() for value in state.values()}
+        assert {item.entry.location for item in found} <= live
+        found = [item for item in found if item.branch_kind == "sandbox"]
+        if not found:
             return
-        value = self.held.pop(place % len(self.held))
+        item = found[source % len(found)]
+        if meanwhile is not None and item.branch_open:
+            self.catalog.close_branch(item.branch_id)
+            self.sandboxes[item.branch_id].open = False
+        if meanwhile == "it is closed and collected":
+            self.collect_all()
+        sandbox = self.pick(place)
+        value = next(value for value in self.values if value.entry.location == item.entry.location)
         if any(value in state.values() for state in self.readable_states().values()):
             self.commit(sandbox, value.entry.key, value)
             return
@@ -486,6 +504,15 @@ class Story(RuleBasedStateMachine):
         grace=st.sampled_from([timedelta(0), timedelta(0), timedelta(minutes=30), 100 * DAY]),
         dies=st.sampled_from([None] * 4 + ["closed", "listed", "retired", "removing", "forgetting"]),
     )
+    def collect_somehow(
+        self, keep: timedelta | None, keep_commits: int, grace: timedelta, dies: str | None
+    ) -> None:
+        self.collect(keep, keep_commits, grace, dies)
+
+    @rule()
+    def collect_all(self) -> None:
+        self.collect(timedelta(0), 1, timedelta(0), None)
+
     def collect(self, keep: timedelta | None, keep_commits: int, grace: timedelta, dies: str | None) -> None:
         before = set(self.readable_states())
         options = {"keep": keep, "keep_commits": keep_commits, "grace": grace}
@@ -596,9 +623,9 @@ class Story(RuleBasedStateMachine):
             for value in state.values():
                 entry = value.entry
                 if entry.location not in self.contents:
+                    assert self.reads_back(value)
                     self.contents[entry.location] = recomputed(self.storage, entry)
                 assert self.contents[entry.location] == entry.version
-                assert self.reads_back(value)
 
     def reads_back(self, value: Value) -> bool:
         if value.kind == "file":
