@@ -51,11 +51,13 @@ class Block:
         line: Line of its first line in the page, from 1.
         indent: Blanks before the fences.
         word, value: The directive above it, if there is one: ``write`` and a path, or ``output``.
+        count: How many lines it has; an empty one has none.
     """
 
     language: str
     text: str
     line: int
+    count: int
     indent: str = ""
     word: str = ""
     value: str = ""
@@ -81,6 +83,7 @@ def blocks_of(text: str) -> list[Block]:
                 fence["language"],
                 "\n".join(inside),
                 at + 2,
+                len(inside),
                 indent,
                 directive["word"] if directive else "",
                 (directive["value"] or "") if directive else "",
@@ -120,6 +123,7 @@ def calls_of(block: Block) -> list[Call]:
 # alike
 
 _ALIKE = [
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z| UTC)?"), "MOMENT"),
     (re.compile(r"\b(?=[0-9a-hjkmnp-tv-z]*\d)1[0-9a-hjkmnp-tv-z]{15}\b"), "ID"),
     (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{7,64}\b|\b[0-9a-f]{8}\b"), "HASH"),
@@ -143,6 +147,8 @@ def alike(lines: list[str]) -> list[str]:
     rows: list[str] = []
     for text in lines:
         made = text.strip()
+        if made and set(made) <= set("~^"):  # marks below a line of a traceback: not the same on every Python
+            continue
         for pattern, sign in _ALIKE:
             made = pattern.sub(sign, made)
         if text.startswith("  ") and made != "…":
@@ -326,7 +332,7 @@ def _play(
         session.write(block.value, block.text)
     elif block.word == "output":
         if not agree(block.text.split("\n"), printed):
-            edits.append((block.line, len(block.text.split("\n")), [block.indent + one for one in printed]))
+            edits.append((block.line, block.count, [block.indent + one for one in printed]))
     elif block.language == "diff":
         session.edit(block.text)
     elif block.language == "python":
