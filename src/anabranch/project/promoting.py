@@ -54,6 +54,8 @@ class Promoter:
             runner = context.runner()
             if dry_run:
                 return self._rehearse(runner, sandbox, environment, options)
+            # A promotion that was killed in what it ran again may find nothing left to run.
+            runner.mark_dead_runs(sandbox)
             sandbox, moved = bring_up(
                 self._catalog,
                 sandbox,

@@ -31,7 +31,7 @@ from anabranch.pipeline.resource import HIDDEN
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.running.events import Event, EventLog
 from anabranch.running.executor import Conditions, Executor
-from anabranch.running.lease import hold
+from anabranch.running.lease import hold, is_dead
 from anabranch.running.outcome import CheckOutcome, Execution
 from anabranch.running.prepare import Preparation
 from anabranch.running.step import StepTask
@@ -61,6 +61,7 @@ class Runner(Preparation):
         with hold(
             self.catalog, f"run:{sandbox.name}", f"run {run_id}", {"run": run_id, "branch": sandbox.id}
         ) as lease:
+            self.mark_dead_runs(sandbox, lease=lease.token)
             sandbox = self.catalog.branch_by_id(sandbox.id)
             planner = self.planner(sandbox, environment, options, resources=resources)
             plan = planner.plan()
@@ -127,7 +128,7 @@ class Runner(Preparation):
             f"run {run_id}",
             {"run": run_id, "branch": environment.id},
         ) as lease:
-            self._mark_dead_runs(environment)
+            self.mark_dead_runs(environment, lease=lease.token)
             environment = self.catalog.branch_by_id(environment.id)
             still_allowed(environment)
             branch, own_runs = self._run_branch(environment, run_id)
@@ -479,9 +480,17 @@ class Runner(Preparation):
             "definitions": space.graph.definitions,
         }
 
-    def _mark_dead_runs(self, environment: Branch) -> None:
-        """Run records that still say running though we hold the lease: their process is gone."""
-        for run in self.catalog.runs(target=environment.id, limit=20):
+    def mark_dead_runs(self, target: Branch, *, lease: str | None = None) -> None:
+        """Ends the records of runs that still say running though their process is gone.
+
+        Args:
+            target: The environment or sandbox.
+            lease: Token of its lease, if the caller holds it; else nothing is done while somebody alive does.
+        """
+        name = f"run:{target.name}"
+        if lease is None and any(held.name == name and not is_dead(held) for held in self.catalog.leases()):
+            return
+        for run in self.catalog.runs(target=target.id, limit=20):
             if run.state == "running":
                 self.catalog.put_run(replace(run, state="interrupted", finished_at=now()))
 
