@@ -221,8 +221,10 @@ class Planner:
                 else Reason("same", "nothing changed", key)
             )
             return replace(base, action="reuse", reasons=(reason,))
-        # What is fetched on a schedule is never taken from the past.
-        timely = node.refresh in ("always", "every") and self._follows(key)
+        # What is fetched on a schedule, or was asked for anew, is never taken from the past.
+        timely = (node.refresh in ("always", "every") and self._follows(key)) or (
+            node.refresh == "code" and key in self.refresh
+        )
         found = None if timely else self.lookup(current)
         if found is not None:
             origin = f"{found.branch}@{found.number}"

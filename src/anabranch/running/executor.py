@@ -69,7 +69,7 @@ class Executor:
         pipeline: The bound definitions: retries, timeouts, queries.
         pool: Runs the steps; the caller closes it.
         conditions: What all steps share.
-        checks: Which checks to run; None: all of the assets that are selected.
+        checks: Which checks to run; None: all that read an asset that is selected.
     """
 
     def __init__(
@@ -90,11 +90,13 @@ class Executor:
         self._versions: dict[str, str | None] = {}
         self._entries: dict[str, Entry] = {}
         wanted = (
-            {c.id for c in self.graph.checks if c.asset in planner.selected}
+            {c.id for c in self.graph.checks if not planner.selected.isdisjoint(c.inputs)}
             if checks is None
             else set(checks)
         )
-        self._checks = {check.id: check for check in self.graph.checks if check.id in wanted}
+        # A check that compares with what is neither built nor selected can't be run, and keeps nobody waiting.
+        there = planner.selected | set(planner.view)
+        self._checks = {c.id: c for c in self.graph.checks if c.id in wanted and there.issuperset(c.inputs)}
         self._ready: list[tuple[float, str]] = []
         self._later: list[tuple[float, StepTask]] = []
         self._deadlines: dict[str, float] = {}
@@ -120,12 +122,18 @@ class Executor:
                     self._skip_rest()
                     break
                 continue
+            if not self._running:
+                # Only retries are left, each after its pause.
+                time.sleep(self._timeout() or 0.0)
             for message in self.pool.wait(self._timeout()):
                 if isinstance(message, Progress):
                     self._tell("step_progress", message.key, rows=message.rows)
                 else:
                     self._finish(message)
             self._kill_late()
+        missed = sorted(set(self.graph) - set(self.result.outcomes))
+        if missed:
+            raise AssertionError(f"{', '.join(missed)} was never started: this must not pass for a success")
         return self.result
 
     @property
@@ -144,16 +152,34 @@ class Executor:
         return rank
 
     def _gates(self) -> dict[str, list[str]]:
-        """Asset → blocking checks that must pass before it may start: those of its inputs, unless they wait for it themselves."""
+        """Asset → blocking checks that must pass before it may start: those of its inputs, unless they wait for it themselves.
+
+        A check waits for all that it reads, and that may wait for further checks: a gate that would close such a circle
+        is left out.
+        """
         waits: dict[str, list[str]] = {key: [] for key in self.graph}
+        beside: dict[str, set[str]] = {}
         for check in self._checks.values():
             if not check.blocking:
                 continue
-            needed = self.graph.upstream(check.inputs)
+            needed = self._waited_for(check.inputs, beside)
             for reader in self.graph.readers[check.asset]:
                 if reader not in needed:
                     waits[reader].append(check.id)
+                    if len(check.inputs) > 1:
+                        beside.setdefault(reader, set()).update(check.inputs)
         return waits
+
+    def _waited_for(self, keys: Iterable[str], beside: Mapping[str, Collection[str]]) -> set[str]:
+        """The keys, and all that must be settled before them: their inputs, and what the checks before them read."""
+        found: set[str] = set()
+        open_ = list(keys)
+        while open_:
+            key = open_.pop()
+            if key not in found:
+                found.add(key)
+                open_ += [*self.graph[key].inputs, *beside.get(key, ())]
+        return found
 
     def _offer(self, keys: Iterable[str]) -> None:
         """Puts what has become ready into the queue, or settles it as blocked."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from anabranch.catalog.base import Branch, Found
 from anabranch.errors import StepError
 from anabranch.names import now
+from anabranch.pipeline.resource import HIDDEN
 from anabranch.planning.plan import Planner
 from anabranch.running.step import StepTask
 from anabranch.running.worker import InlinePool, Pool, ProcessPool, Progress
@@ -102,6 +103,7 @@ class Preparation:
         from anabranch.lake.storage import Scope
 
         found: dict[str, str] = {}
+        secrets = self._secrets(resources)
         with self._pool(options, resources, len(keys)) as pool:
             waiting = list(keys)
             while waiting or len(found) < len(keys):
@@ -114,7 +116,10 @@ class Preparation:
                     if isinstance(result, Progress):
                         continue
                     if not result.ok or result.outside is None:
-                        error = dict(result.error or {})
+                        error = {
+                            k: without_secrets(v, secrets) if isinstance(v, str) else v
+                            for k, v in (result.error or {}).items()
+                        }
                         raise StepError(
                             f"observing {result.key} failed: {error.get('message')}",
                             place=error.get("place"),
@@ -124,6 +129,10 @@ class Preparation:
                         )
                     found[result.key] = result.outside
         return found
+
+    def _secrets(self, resources: str) -> list[str]:
+        """The values of the variables that a resource set reads."""
+        return [os.environ.get(name, "") for name in self.workspace.pipeline.definitions.variables(resources)]
 
     def _template(self, resources: str, scope: Scope) -> StepTask:
         processors = os.cpu_count() or 1
@@ -155,3 +164,11 @@ class Preparation:
             yield pool
         finally:
             pool.close()
+
+
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
+    """A text in which the values of secrets are hidden."""
+    # A secret of three letters would take half the words with it.
+    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,18 +28,20 @@ from anabranch.catalog.base import (
 from anabranch.errors import ConflictError, RefError
 from anabranch.names import new_id, now
 from anabranch.pipeline.check import CheckResult
-from anabranch.pipeline.resource import HIDDEN
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.running.events import Event, EventLog
 from anabranch.running.executor import Conditions, Executor
 from anabranch.running.lease import hold, is_dead
 from anabranch.running.outcome import CheckOutcome, Execution
-from anabranch.running.prepare import Preparation
+from anabranch.running.prepare import Preparation, without_secrets
 from anabranch.running.step import StepTask
 from anabranch.running.workspace import RunOptions, RunResult
 
 if TYPE_CHECKING:
     from anabranch.lake.storage import Scope
+
+
+_RECENT = timedelta(hours=1)
 
 
 class Runner(Preparation):
@@ -132,8 +135,11 @@ class Runner(Preparation):
             environment = self.catalog.branch_by_id(environment.id)
             still_allowed(environment)
             branch, own_runs = self._run_branch(environment, run_id)
+            branch, own_runs = self._continue(environment, branch, own_runs, options, resources, lease.token)
             while True:
                 planner = self.planner(branch, environment, options, resources=resources, own_runs=own_runs)
+                # What an earlier try has made is published with the rest, and so is judged with it.
+                planner.selected |= set(self.catalog.own(branch.point))
                 plan = planner.plan()
                 if (
                     plan.nothing_to_do
@@ -215,6 +221,65 @@ class Runner(Preparation):
             **self._signature(),
         )
         return branch, frozenset()
+
+    def _continue(
+        self,
+        environment: Branch,
+        branch: Branch,
+        earlier: frozenset[str],
+        options: RunOptions,
+        resources: str,
+        token: str,
+    ) -> tuple[Branch, frozenset[str]]:
+        """What this run takes over of one that failed; the rest is given up, so that it is not published with it.
+
+        Given up is what this run was not asked for, what the code no longer makes, and what was fetched on a schedule by
+        a try that is an hour old or whose data failed a check: the outside may have mended it by now.
+
+        Returns:
+            The branch as it is then, and the runs whose fetches count as fetched now.
+        """
+        own = self.catalog.own(branch.point)
+        if not own:
+            return branch, earlier
+        graph = self.workspace.graph
+        asked = self.planner(environment, environment, options, resources=resources, observe=False)
+        # A check that the newest try failed may have judged what an older one fetched.
+        newest = self._fetched_well(max(earlier, default=""))
+        recent = frozenset(run for run in earlier if newest and self._fetched_well(run))
+        drop = [
+            key
+            for key, entry in own.items()
+            if key not in graph
+            or key not in asked.selected
+            or key in asked.refresh
+            or (
+                graph[key].refresh in ("always", "every")
+                and entry is not None
+                and entry.provenance.run not in recent
+            )
+        ]
+        if drop:
+            self.catalog.commit(
+                CommitRequest(
+                    branch=branch.id,
+                    drop=drop,
+                    lease=token,
+                    kind="sync",
+                    message=f"give up {', '.join(drop)}",
+                    **self._signature(),
+                )
+            )
+        return self.catalog.branch_by_id(branch.id), recent
+
+    def _fetched_well(self, run: str) -> bool:
+        """Whether what a failed run has fetched is recent and failed no check."""
+        try:
+            record = self.catalog.get_run(run)
+        except RefError:
+            return False
+        failed = [c for c in record.properties.get("checks", ()) if c["blocking"] and not c["passed"]]
+        return not failed and now() - record.started_at < _RECENT
 
     def _publish(
         self, environment: Branch, branch: Branch, result: RunResult, pruned: Sequence[str], token: str
@@ -426,7 +491,7 @@ class Runner(Preparation):
         logs = self.place.folder / "runs" / run_id
         pipeline = self.workspace.pipeline
         held = pipeline.definitions.resource_set(resources)
-        secrets = [os.environ.get(name, "") for name in pipeline.definitions.variables(resources)]
+        secrets = self._secrets(resources)
 
         def digests(key: str) -> dict[str, str]:
             return {
@@ -465,7 +530,7 @@ class Runner(Preparation):
             resources=digests,
             log=lambda key, attempt: None if options.in_process else str(logs / log_name(key, attempt)),
             after=lambda path: _scrub(path, secrets),
-            clean=lambda text: _without_secrets(text, secrets),
+            clean=lambda text: without_secrets(text, secrets),
             listen=options.listen,
             fail_fast=options.fail_fast,
             timeout=options.timeout,
@@ -528,18 +593,11 @@ def log_name(key: str, attempt: int) -> str:
     return f"{name}.log" if attempt == 1 else f"{name}.{attempt}.log"
 
 
-def _without_secrets(text: str, secrets: Sequence[str]) -> str:
-    # A secret of three letters would take half the words with it.
-    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return text
-
-
 def _scrub(path: str | None, secrets: Sequence[str]) -> None:
     """Takes the values of secrets out of a step's log."""
     if path is None or not any(secrets) or not Path(path).exists():
         return
     text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    clean = _without_secrets(text, secrets)
+    clean = without_secrets(text, secrets)
     if clean != text:
         Path(path).write_text(clean, encoding="utf-8", errors="surrogateescape")

@@ -166,6 +166,9 @@ class ProcessPool:
             found.append(message)
             if isinstance(message, StepResult):
                 worker.task = None
+                if worker.why is not None:
+                    # Killed as its result came in: its next task must not be told that reason.
+                    self._end(worker)
         return found
 
     def kill(self, key: str, why: str) -> None:
