@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anabranch.catalog.base import Branch, Catalog, Change, Commit, CommitRequest, Entry, Point
-from anabranch.errors import ConflictError, GateError, PromotionError, StaleError
+from anabranch.errors import CatalogError, ConflictError, GateError, PromotionError, StaleError
 from anabranch.gate import (
     Approval,
     Candidate,
@@ -311,7 +311,8 @@ def settle(
     """Moves a sandbox that was just published onto the environment's head. Idempotent; gives way to a writer."""
     try:
         return sync_sandbox(catalog, sandbox, environment.head, author=author, git_commit=git_commit)
-    except ConflictError:
+    except CatalogError:
+        # It is published: a sandbox that is written to, closed or not to be reached now is moved by the next command.
         return None
 
 

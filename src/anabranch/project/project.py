@@ -327,6 +327,7 @@ class Project(Looking):
             The plan, and the commit; None for a dry run, and where it was not confirmed.
 
         Raises:
+            UndeterminedError: HEAD is detached, and nothing says which environment is meant.
             ConflictError: with ``of``, a later commit has written one of the keys.
         """
         from anabranch.promotion import plan_rollback, plan_undo, roll_back
@@ -339,10 +340,11 @@ class Project(Looking):
         name = environment or (
             parse_ref(to or of or "").name
             if (to or of) and "@" in (to or of or "")
-            else context.where().environment
+            else context.require().environment
         )
-        if name is None or (name not in context.settings.environments):
-            name = environment or context.where().environment or context.settings.sandboxes.base
+        if environment is None and name not in context.settings.environments:
+            name = context.require().environment
+        assert name is not None
         branch = context.environment(name)
         if of is not None:
             point = context.resolve(of)

@@ -11,6 +11,7 @@ from anabranch.errors import BehindError, BranchExistsError, PromotionError, Sta
 from anabranch.names import parse_duration
 from anabranch.project.context import Context
 from anabranch.project.results import SandboxList
+from anabranch.running.lease import hold
 from anabranch.sandbox.lifecycle import Moved, SandboxInfo, describe, open_sandbox, plan_sync, sync_sandbox
 
 
@@ -136,6 +137,7 @@ class Sandboxes:
 
         Raises:
             StaleError: there is nothing newer that the code at hand contains; names what to merge.
+            LeaseError: a run is under way there.
         """
         context = self._context
         sandbox = context.sandbox(name)
@@ -152,14 +154,19 @@ class Sandboxes:
         if dry_run:
             moved = plan_sync(context.catalog, sandbox, number)
         else:
-            moved = sync_sandbox(
-                context.catalog, sandbox, number, author=context.author, git_commit=context.git.commit
-            )
+            with hold(context.catalog, f"run:{sandbox.name}", f"sync of {sandbox.name}"):
+                moved = sync_sandbox(
+                    context.catalog, sandbox, number, author=context.author, git_commit=context.git.commit
+                )
             context.refresh()
         return Synced(sandbox.name, environment.name, moved, reason.message if reason else None, dry_run)
 
     def close(self, name: str | None = None, *, dry_run: bool = False) -> Closed:
-        """Closes a sandbox. What was promoted stays; the rest is freed by the next `gc`."""
+        """Closes a sandbox. What was promoted stays; the rest is freed by the next `gc`.
+
+        Raises:
+            LeaseError: a run or a promotion of it is under way.
+        """
         from anabranch.promotion import pending
 
         context = self._context
@@ -167,7 +174,12 @@ class Sandboxes:
         info = self._describe(sandbox)
         unpublished = tuple(pending(context.catalog, sandbox))
         if not dry_run:
-            context.catalog.close_branch(sandbox.id)
+            what = f"closing of {sandbox.name}"
+            with (
+                hold(context.catalog, f"promote:{sandbox.name}", what),
+                hold(context.catalog, f"run:{sandbox.name}", what),
+            ):
+                context.catalog.close_branch(sandbox.id)
             context.refresh()
         return Closed(info, unpublished, dry_run)
 
