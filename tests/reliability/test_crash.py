@@ -6,11 +6,9 @@ command, run again at once, finishes the work without computing again what was k
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,8 +16,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-import crash_driver
 import pytest
+from driver import started
 from soundness import assert_database_is_whole, assert_sound
 from story_shop import Shop, build
 
@@ -117,32 +115,6 @@ class Scene:
         shutil.copytree(self.folder.parent / "kept", self.data)
 
 
-class Driver:
-    """The program that carries commands out, in processes of their own."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        paths = [str(Path(crash_driver.__file__).parent), *sys.path]
-        self.process = subprocess.Popen(
-            [sys.executable, crash_driver.__file__, str(scene.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
-        )
-
-    def __call__(self, **options: Any) -> dict[str, Any]:
-        request = {"command": self.scene.command, "arguments": self.scene.arguments, **options}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
-        self.process.stdout.close()
-
-
 class Opened:
     """The catalog and the warehouse of a scene, as they were left."""
 
@@ -180,12 +152,17 @@ def scene(request: pytest.FixtureRequest, repo: Callable) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def drive(scene: Scene) -> Iterator[Driver]:
-    driver = Driver(scene)
-    try:
+def drive(scene: Scene) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Carries the command out in a process; where a step or a time is given, kills it there."""
+    with started() as driver:
+
+        def drive(**moment: Any) -> dict[str, Any]:
+            request = {"folder": str(scene.folder), "command": scene.command, "arguments": scene.arguments}
+            return driver(request | moment)[0]
+
         with Opened(scene) as opened:
             scene.before = opened.versions()
-        done = driver()
+        done = drive()
         assert done["state"] == "done", done["error"]
         with Opened(scene) as opened:
             scene.after = opened.versions()
@@ -193,9 +170,7 @@ def drive(scene: Scene) -> Iterator[Driver]:
             assert opened.catalog.leases() == []  # nobody was killed
         scene.steps, scene.seconds = done["steps"], done["seconds"]
         scene.restore()
-        yield driver
-    finally:
-        driver.close()
+        yield drive
 
 
 def raise_tax(shop: Shop) -> None:
@@ -274,7 +249,7 @@ def moments(scene: Scene, chance: random.Random) -> Iterator[dict[str, Any]]:
     ids=lambda make: make.__name__,
 )
 def test_production_is_old_or_new_after_a_kill_and_the_same_command_finishes(
-    scene: Scene, drive: Driver
+    scene: Scene, drive: Callable
 ) -> None:
     assert scene.before != scene.after
     killed = 0
@@ -313,7 +288,7 @@ def test_production_is_old_or_new_after_a_kill_and_the_same_command_finishes(
 
 @pytest.mark.parametrize("scene", [a_collection], indirect=True, ids=lambda make: make.__name__)
 def test_nothing_that_can_be_read_is_lost_by_a_gc_that_is_killed_and_a_second_one_finishes(
-    scene: Scene, drive: Driver
+    scene: Scene, drive: Callable
 ) -> None:
     stays = {name: state for name, state in scene.before.items() if name != "expired"}
     assert scene.after == stays

@@ -1,4 +1,4 @@
-"""Run as a program by the crash tests: carries out one command of the product after another, each in a process of its own.
+"""Run as a program by the tests: carries out commands of the product, each in a process of its own, also many at once.
 
 A process is forked from this one, which has imported everything and started no thread, so that a process costs a few
 milliseconds. It can be killed before the n-th step that leaves a trace on disk: the creation, flush or removal of a file
@@ -79,42 +79,63 @@ class Steps:
         return connection
 
 
-def carry_out(folder: Path, command: str, arguments: dict[str, Any]) -> None:
+def carry_out(folder: Path, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
     with ab.Project(folder) as project:
         done = getattr(project, command)(**arguments)
         if command == "run":
             assert done.ok, [outcome.error for outcome in done.execution.failed]
+        return {"state": "done", "told": done.to_dict()}
 
 
-def in_a_process(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Forks, waits, and tells what became of it: killed, done or failed."""
+def child(request: dict[str, Any], go: int, tell: int) -> None:
+    """Waits until all are there, carries the command out and tells what came of it. Never returns."""
+    try:
+        steps = Steps(request.get("step"))
+        os.read(go, 1)
+        try:
+            result = carry_out(Path(request["folder"]), request["command"], request.get("arguments", {}))
+        except ab.AnabranchError as error:
+            result = {"state": "refused", **error.to_dict()}
+        text = json.dumps({**result, "steps": steps.count})
+    except BaseException:
+        text = json.dumps({"state": "failed", "error": traceback.format_exc()})
+    with os.fdopen(tell, "w") as pipe:
+        pipe.write(text)
+    os._exit(0)
+
+
+def at_once(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each in a process of its own, all started together: what became of them, killed, done, refused or failed."""
     if Path("/proc/self/task").exists():
         names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
         # Arrow's allocator has a thread that it starts anew after a fork; any other would not survive.
         assert len([name for name in names if name != "jemalloc_bg_thd"]) == 1, names
-    told, tell = os.pipe()
+    wait, go = os.pipe()
     started = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        try:
-            steps = Steps(request.get("step"))
-            carry_out(folder, request["command"], request.get("arguments", {}))
-            os.write(tell, json.dumps({"state": "done", "steps": steps.count}).encode())
-        except BaseException:
-            os.write(tell, json.dumps({"state": "failed", "error": traceback.format_exc()}).encode()[:60_000])
-        finally:
-            os._exit(0)
-    os.close(tell)
-    if request.get("seconds") is not None:
-        select.select([told], [], [], request["seconds"])
-        os.kill(child, signal.SIGKILL)
-    with os.fdopen(told, "rb") as pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    result = json.loads(text) if text else {"state": "killed"}
-    return {**result, "seconds": time.perf_counter() - started}
+    children = []
+    for request in requests:
+        told, tell = os.pipe()
+        process = os.fork()
+        if process == 0:
+            os.close(go)
+            child(request, wait, tell)
+        os.close(tell)
+        children.append((request, process, told))
+    os.close(wait)
+    os.close(go)
+    results = []
+    for request, process, told in children:
+        if request.get("seconds") is not None:
+            select.select([told], [], [], request["seconds"])
+            os.kill(process, signal.SIGKILL)
+        with os.fdopen(told, "rb") as pipe:
+            text = pipe.read()
+        os.waitpid(process, 0)
+        result = json.loads(text) if text else {"state": "killed"}
+        results.append({**result, "seconds": time.perf_counter() - started})
+    return results
 
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        print(json.dumps(in_a_process(Path(sys.argv[1]), json.loads(line))), flush=True)
+        print(json.dumps(at_once(json.loads(line))), flush=True)
