@@ -6,7 +6,7 @@ import pytest
 from story_shop import DEFINITIONS, ran
 
 import anabranch as ab
-from anabranch.errors import LeaseError, StepError, UndeterminedError
+from anabranch.errors import GateError, LeaseError, StepError, UndeterminedError
 from anabranch.running.lease import hold
 
 FEED = DEFINITIONS.replace(
@@ -133,7 +133,6 @@ def test_a_selected_run_is_judged_by_every_check_that_reads_what_it_changes(shop
 def test_a_selection_without_what_a_check_compares_with_is_not_called_a_success_that_it_is_not(make_shop):
     shop = make_shop()
     done = shop.run("orders", "paid")
-    print(done.state, done.commit, {k: (o.state, o.cause) for k, o in done.execution.outcomes.items()})
     assert done.ok
     assert ran(done) == ["orders", "paid"]
 
@@ -173,3 +172,36 @@ def test_a_sandbox_is_neither_moved_nor_closed_under_a_run(shop):
         with pytest.raises(LeaseError, match="run 4711"):
             shop.project.sandbox.close()
     assert ab.Project(shop.folder).sandbox.close().sandbox.name == "fix"
+
+
+def test_a_table_that_becomes_a_file_does_not_pass_the_gate_as_no_loss(shop):
+    shop.switch("fix", new=True)
+    shop.edit(
+        "shop/definitions.py",
+        'customers() -> pa.Table:\n    return pa.table({"id": ["a", "b", "c"], "name": ["Ada", "Bob", "Cyd"]})',
+        'people() -> pa.Table:\n    return pa.table({"id": ["a", "b", "c"], "name": ["Ada", "Bob", "Cyd"]})\n\n\n'
+        '@ab.asset\ndef customers() -> ab.File:\n    return ab.File(b"Ada", name="customers.txt")',
+    )
+    shop.edit("shop/definitions.py", "join customers on customers.id", "join people on people.id")
+    shop.edit("shop/definitions.py", "paid, customers, revenue", "paid, customers, people, revenue")
+    shop.edit("shop/definitions.py", 'customers, "id")', 'people, "id")')
+    shop.commit()
+    assert shop.run().ok
+    with pytest.raises(GateError) as caught:
+        shop.promote()
+    assert "it was a table and becomes a file" in str(caught.value.to_dict())
+    assert "customers loses 3 of its 3 rows" in str(caught.value.to_dict())
+
+
+def test_an_asset_that_takes_over_a_twins_result_keeps_its_own_row_key(shop):
+    shop.switch("fix", new=True)
+    twins = (
+        'one = ab.sql("one", "select id from paid", key="id")\ntwo = ab.sql("two", "select id from paid")\n'
+    )
+    shop.edit("shop/definitions.py", "defs = ab", twins + "defs = ab")
+    shop.edit("shop/definitions.py", "revenue, report]", "revenue, report, one, two]")
+    assert shop.run().ok
+    tables = shop.project.tables()
+    assert tables["one"].location == tables["two"].location
+    assert tables["one"].provenance.extra["row_key"] == ["id"]
+    assert "row_key" not in tables["two"].provenance.extra

@@ -133,6 +133,11 @@ class Looking:
 
         kind = (after or before).kind if (after or before) else "table"  # type: ignore[union-attr]
         rows = [None if entry is None else entry.provenance.rows for entry in (before, after)]
+        if before is not None and after is not None and before.kind != after.kind:
+            # Whoever reads the one can't read the other; of a table that becomes a file every row goes.
+            text = (f"it was a {before.kind} and becomes a {after.kind}",)
+            lost = rows[0] if before.kind == "table" else 0
+            return TableChange(key, "table", "changed", rows[0], rows[1], lost, True, False, text)
         if before is None or after is None or before.version == after.version or kind == "file":
             state = (
                 "added"

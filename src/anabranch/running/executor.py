@@ -229,7 +229,11 @@ class Executor:
         entry = step.entry
         before = self._version_before(key)
         if entry is not None and step.adopted is not None:
-            entry = replace(entry, key=key)
+            # The same query under another name may have another row key.
+            extra = {k: v for k, v in entry.provenance.extra.items() if k != "row_key"}
+            if self.graph[key].row_key:
+                extra["row_key"] = list(self.graph[key].row_key)
+            entry = replace(entry, key=key, provenance=replace(entry.provenance, extra=extra))
             self.conditions.commit(entry, step)
         state: State = (
             "adopted" if step.adopted else "unselected" if step.reasons[0].kind == "unselected" else "reused"
