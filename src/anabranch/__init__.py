@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anabranch.errors import AnabranchError
     from anabranch.lake.file import File
-    from anabranch.lake.tables import Table
+    from anabranch.lake.read import Table
     from anabranch.pipeline.asset import Asset, asset, sql
     from anabranch.pipeline.check import (
         Check,
@@ -41,7 +41,7 @@ _HOMES = {
     "File": "anabranch.lake.file",
     "Project": "anabranch.project",
     "Resource": "anabranch.pipeline.resource",
-    "Table": "anabranch.lake.tables",
+    "Table": "anabranch.lake.read",
     "accepted_values": "anabranch.pipeline.check",
     "asset": "anabranch.pipeline.asset",
     "check": "anabranch.pipeline.check",

@@ -33,7 +33,7 @@ from anabranch.gate import (
 from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan
 from anabranch.running.outcome import check_fingerprint
-from anabranch.sandbox.lifecycle import Moved, same_result, sync_sandbox
+from anabranch.sandbox.lifecycle import Moved, pending, reads_of, staleness, sync_sandbox
 
 StaleInputs = Literal["rerun", "accept", "refuse"]
 
@@ -100,32 +100,6 @@ class PromotionResult:
             "plan": self.plan.to_dict() if self.plan else None,
             "seconds": round(self.seconds, 3),
         }
-
-
-def pending(catalog: Catalog, sandbox: Branch) -> dict[str, Entry | None]:
-    """What the sandbox would publish: its own entries that are not what its base holds."""
-    assert sandbox.base_point is not None
-    own = catalog.own(sandbox.point)
-    below = catalog.entries(sandbox.base_point, own)
-    return {key: entry for key, entry in sorted(own.items()) if not same_result(entry, below.get(key))}
-
-
-def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, set[str]]:
-    """What the changed entries were made from, apart from each other: the read set, key → versions."""
-    found: dict[str, set[str]] = {}
-    for entry in changes.values():
-        for key, version in entry.provenance.inputs.items() if entry is not None else ():
-            if key not in changes:
-                found.setdefault(key, set()).add(version)
-    return found
-
-
-def staleness(moved: Sequence[str], changes: Mapping[str, Entry | None]) -> tuple[list[str], list[str]]:
-    """Which moved keys the sandbox wrote, and which it only read."""
-    read = reads_of(changes)
-    return [key for key in moved if key in changes], [
-        key for key in moved if key not in changes and key in read
-    ]
 
 
 def bring_up(

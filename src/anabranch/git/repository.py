@@ -9,7 +9,6 @@ import getpass
 import os
 import posixpath
 import re
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -248,6 +247,8 @@ class Repository(Objects):
             name = getpass.getuser()
         except (OSError, KeyError, ImportError):
             name = "unknown"
+        import socket
+
         return f"{name} <{name}@{socket.gethostname() or 'localhost'}>"
 
     # commits

@@ -11,7 +11,6 @@ Knows nothing of refs: a handle points to one immutable ``metadata.json``.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,7 +99,7 @@ class Table:
         """The table's Iceberg metadata as a JSON value. Raises MissingFileError, LakeError."""
         data = self._contents(self.location)
         try:
-            metadata = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+            metadata = json.loads(_unpacked(data))
             known = "schemas" in metadata or "schema" in metadata
         except (ValueError, TypeError) as error:
             raise LakeError(
@@ -539,6 +538,15 @@ class Table:
 
     def _naming_missing_files(self) -> _NamesMissingFiles:
         return _NamesMissingFiles(self)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Metadata as it is, or out of gzip as some writers keep it."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    import gzip
+
+    return gzip.decompress(data)
 
 
 class _NamesMissingFiles:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import logging
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -401,7 +400,7 @@ class ObjectWalk:
         if id(one) in self.seen:
             return f"<{self.seen[id(one)]}>"
         self.remember(one, label)
-        if module.partition(".")[0] == FRAMEWORK or isinstance(one, logging.Logger):
+        if module.partition(".")[0] == FRAMEWORK or _is_logger(one):
             return f"{module}.{kind.__qualname__}"
         self.class_(kind, label)
         if isinstance(one, tuple | list | set | frozenset | dict):
@@ -418,6 +417,12 @@ class ObjectWalk:
             f"the value of {name} is a {module}.{kind.__qualname__}, which can't be read: only its type counts"
         )
         return f"{module}.{kind.__qualname__}"
+
+
+def _is_logger(one: object) -> bool:
+    # Whoever has a logger has imported logging; nobody else needs it.
+    logging = sys.modules.get("logging")
+    return logging is not None and isinstance(one, logging.Logger)
 
 
 def _declared_code(one: object) -> tuple[Any, ...] | None:

@@ -20,14 +20,13 @@ from anabranch.project.context import Context
 from anabranch.project.looking import Looking
 from anabranch.project.results import CheckReport, Status
 from anabranch.project.sandboxes import Sandboxes
-from anabranch.running.events import Event
-from anabranch.running.workspace import RunOptions, RunResult
 
 if TYPE_CHECKING:
     from anabranch.gate import Approval
     from anabranch.planning.plan import Plan
     from anabranch.promotion import Prepared, PromotionResult, RollbackPlan
     from anabranch.running.events import Listener
+    from anabranch.running.workspace import RunResult
     from anabranch.sandbox.gc import GcResult
 
 Confirm = Callable[["Prepared"], bool]
@@ -90,6 +89,8 @@ class Project(Looking):
             force: As if everything selected had to run.
             refresh: Sources to fetch again; ``["*"]``: all that have a refresh policy.
         """
+        from anabranch.running.workspace import RunOptions
+
         context = self.context
         here = context.require()
         assert here.environment is not None
@@ -143,6 +144,9 @@ class Project(Looking):
         Raises:
             UndeterminedError, BehindError, HeldError, DirtyError, LeaseError, and the errors of the definitions.
         """
+        from anabranch.running.events import Event
+        from anabranch.running.workspace import RunOptions
+
         context = self.context
         context.refresh()
         here = context.require()
@@ -228,6 +232,8 @@ class Project(Looking):
             fresh: Run every check, also where its result on exactly this data is known.
             workers, in_process, listen: As for `run`.
         """
+        from anabranch.running.workspace import RunOptions
+
         context = self.context
         here = context.require()
         assert here.name is not None
@@ -273,6 +279,7 @@ class Project(Looking):
             ConflictError: the environment moved again and again while it was judged.
         """
         from anabranch.project.promoting import Promoter
+        from anabranch.running.workspace import RunOptions
 
         started = time.perf_counter()
         self.context.refresh()

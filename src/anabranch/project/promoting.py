@@ -17,7 +17,6 @@ from anabranch.promotion import (
     Prepared,
     PromotionResult,
     bring_up,
-    pending,
     prepare,
     publish,
     settle,
@@ -25,6 +24,7 @@ from anabranch.promotion import (
 from anabranch.running.lease import hold
 from anabranch.running.run import Runner
 from anabranch.running.workspace import RunOptions
+from anabranch.sandbox.lifecycle import pending
 
 if TYPE_CHECKING:
     from anabranch.project.project import Confirm

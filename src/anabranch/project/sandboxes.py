@@ -167,7 +167,7 @@ class Sandboxes:
         Raises:
             LeaseError: a run or a promotion of it is under way.
         """
-        from anabranch.promotion import pending
+        from anabranch.sandbox.lifecycle import pending
 
         context = self._context
         sandbox = context.sandbox(name)

@@ -7,8 +7,8 @@ from anabranch.errors import AnabranchError, UndeterminedError
 from anabranch.planning.changes import own_reasons
 from anabranch.project.context import Context
 from anabranch.project.results import Status, Where
-from anabranch.promotion import pending, staleness
 from anabranch.running.lease import is_dead
+from anabranch.sandbox.lifecycle import pending, staleness
 
 
 def status(context: Context) -> Status:

@@ -7,7 +7,7 @@ undo it. Nothing here reads data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -215,6 +215,32 @@ def sync_sandbox(
         )
     )
     return moved
+
+
+def pending(catalog: Catalog, sandbox: Branch) -> dict[str, Entry | None]:
+    """What the sandbox would publish: its own entries that are not what its base holds."""
+    assert sandbox.base_point is not None
+    own = catalog.own(sandbox.point)
+    below = catalog.entries(sandbox.base_point, own)
+    return {key: entry for key, entry in sorted(own.items()) if not same_result(entry, below.get(key))}
+
+
+def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, set[str]]:
+    """What the changed entries were made from, apart from each other: the read set, key → versions."""
+    found: dict[str, set[str]] = {}
+    for entry in changes.values():
+        for key, version in entry.provenance.inputs.items() if entry is not None else ():
+            if key not in changes:
+                found.setdefault(key, set()).add(version)
+    return found
+
+
+def staleness(moved: Sequence[str], changes: Mapping[str, Entry | None]) -> tuple[list[str], list[str]]:
+    """Which moved keys the sandbox wrote, and which it only read."""
+    read = reads_of(changes)
+    return [key for key in moved if key in changes], [
+        key for key in moved if key not in changes and key in read
+    ]
 
 
 @dataclass(frozen=True)
