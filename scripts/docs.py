@@ -3,6 +3,7 @@
 python scripts/docs.py            writes what is out of date
 python scripts/docs.py --check    writes nothing, and fails where something is out of date
 python scripts/docs.py --pages    the generated pages only, which takes a few seconds
+python scripts/docs.py --anew     writes every output as it is now, also where only times and the like differ
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def samples() -> dict[str, Any]:
     return found
 
 
-def stale(*, examples: bool) -> Iterator[tuple[str, str, str]]:
+def stale(*, examples: bool, anew: bool = False) -> Iterator[tuple[str, str, str]]:
     """Pages that are out of date: path, present text, text as it should be."""
     for page, make in generated().items():
         file = ROOT / page
@@ -99,7 +100,7 @@ def stale(*, examples: bool) -> Iterator[tuple[str, str, str]]:
         return
     for page in written():
         present = (ROOT / page).read_text()
-        wanted = played(present, page, workers=page in WITH_WORKERS)
+        wanted = played(present, page, workers=page in WITH_WORKERS, anew=anew)
         if present != wanted:
             yield page, present, wanted
 
@@ -113,10 +114,13 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; fail where something is out of date"
     )
     parser.add_argument("--pages", action="store_true", help="only the pages that are made from the code")
+    parser.add_argument(
+        "--anew", action="store_true", help="write also what differs in times, ids and sizes alone"
+    )
     options = parser.parse_args()
     code = 0
     try:
-        for page, present, wanted in stale(examples=not options.pages):
+        for page, present, wanted in stale(examples=not options.pages, anew=options.anew):
             if options.check:
                 code = 1
                 print(f"{page} is out of date: python scripts/docs.py", file=sys.stderr)

@@ -27,7 +27,16 @@ _FOR_UPPER_FLOORS = {
     "Check": {"place"},
     "Definitions": {"resource_set", "all_sets", "variables", "foreign_variables"},
     "Resource": {"model_post_init", "resolved", "described", "digest"},
-    "Table": {"of_metadata", "current_schema", "manifest_list", "manifests", "entries"},
+    "Sandboxes": {"ensure"},
+    "Table": {
+        "of_metadata",
+        "current_schema",
+        "manifest_list",
+        "manifests",
+        "entries",
+        "check_files",
+        "scan_files",
+    },
 }
 """Public for the program's own floors, not for users."""
 _NOT_MADE_BY_USERS = {"Asset", "Check", "Table"}

@@ -162,27 +162,37 @@ def alike(lines: list[str]) -> list[str]:
 
 def agree(shown: list[str], printed: list[str]) -> bool:
     """Whether a page shows what was printed; ``…`` alone on a line of the page stands for any lines."""
+    return renewed(shown, printed) is not None
+
+
+def renewed(shown: list[str], printed: list[str]) -> list[str] | None:
+    """What a page shows with each line as it was printed, or None if they do not agree."""
     if not any(text.strip() == "…" for text in shown):
-        return alike(shown) == alike(printed)
+        return printed if alike(shown) == alike(printed) else None
     pieces: list[list[str]] = [[]]
     for text in shown:
         if text.strip() == "…":
             pieces.append([])
         else:
             pieces[-1].append(text)
-    rest = [alike([text])[0] for text in printed]
+    rest = [(text, alike([text])) for text in printed]
+    found: list[str] = []
     for number, piece in enumerate(pieces):
-        wanted = [alike([text])[0] for text in piece]
-        places = range(len(rest) - len(wanted) + 1)
-        if number == 0:
-            places = range(1)
-        elif number == len(pieces) - 1:
-            places = range(max(0, len(rest) - len(wanted)), max(0, len(rest) - len(wanted)) + 1)
-        at = next((i for i in places if rest[i : i + len(wanted)] == wanted), None)
+        wanted = [alike([text]) for text in piece]
+        last = max(0, len(rest) - len(wanted))
+        places = (
+            range(1)
+            if number == 0
+            else range(last, last + 1)
+            if number == len(pieces) - 1
+            else range(last + 1)
+        )
+        at = next((i for i in places if [one for _, one in rest[i : i + len(wanted)]] == wanted), None)
         if at is None:
-            return False
+            return None
+        found += [*(["…"] if number else []), *(text for text, _ in rest[at : at + len(wanted)])]
         rest = rest[at + len(wanted) :]
-    return True
+    return found
 
 
 # playing
@@ -300,8 +310,14 @@ class Session:
         return file
 
 
-def played(text: str, name: str, *, workers: bool = False) -> str:
+def played(text: str, name: str, *, workers: bool = False, anew: bool = False) -> str:
     """Plays a page, and returns its text with every output that is not as shown replaced by what was printed.
+
+    Args:
+        text: The page.
+        name: Its name, for messages.
+        workers: See `Session`.
+        anew: Replace also what differs in times, ids, hashes and sizes alone.
 
     Raises:
         BrokenExampleError: a block fails, or a command that should succeed does not.
@@ -311,7 +327,7 @@ def played(text: str, name: str, *, workers: bool = False) -> str:
     with Session(workers=workers) as session:
         for block in blocks_of(text):
             try:
-                printed = _play(session, block, f"{name}:{block.line}", printed, edits)
+                printed = _play(session, block, f"{name}:{block.line}", printed, edits, anew=anew)
             except BrokenExampleError as error:
                 raise BrokenExampleError(f"{name}:{block.line}: {error}") from None
             except Exception as error:
@@ -328,6 +344,8 @@ def _play(
     place: str,
     printed: list[str],
     edits: list[tuple[int, int, list[str]]],
+    *,
+    anew: bool,
 ) -> list[str]:
     if block.word == "write":
         session.write(block.value, block.text)
@@ -347,9 +365,11 @@ def _play(
             refused = any(one.startswith("error: ") or " failed in " in one for one in told)
             if code and not refused:
                 raise BrokenExampleError(f"$ {call.command}\nexit code {code}\n" + "\n".join(said))
-            if not agree(call.shown, said):
+            found = renewed(call.shown, said)
+            if found is None or anew:
                 first = call.line + call.command.count("\n") + 1
-                edits.append((first, len(call.shown), [(block.indent + one).rstrip() for one in said]))
+                new = said if found is None else found
+                edits.append((first, len(call.shown), [(block.indent + one).rstrip() for one in new]))
     return printed
 
 

@@ -51,6 +51,15 @@ def test_dots_stand_for_any_lines_and_the_rest_must_be_there():
     assert not agree(["…", "last"], ["last", "x"])
 
 
+def test_a_page_can_be_written_anew_where_only_times_differ():
+    shown = page(
+        "```console", "$ echo 'done in 3 s'", "done in 5 s", "$ printf 'a\\nb in 3 s\\nc\\n'", "…", "b in 5 s"
+    )
+    text = page(shown, "…", "```")
+    assert played(text, "page") == text
+    assert played(text, "page", anew=True) == text.replace("5 s", "3 s")
+
+
 def test_a_command_that_fails_without_saying_so_breaks_the_page():
     with pytest.raises(BrokenExampleError, match=r"page:2: \$ false"):
         played(page("```console", "$ false", "```"), "page")
