@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anabranch.sandbox.gc import GcResult
 
 Confirm = Callable[["Prepared"], bool]
-_TRIES = 5
+_TRIES = 25  # each lost one means that somebody else has published
 
 
 class Project(Looking):
