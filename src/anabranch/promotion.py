@@ -347,7 +347,9 @@ def plan_rollback(catalog: Catalog, environment: Branch, target: Point) -> Rollb
     catalog.get_commit(target)
     undone = [
         c
-        for c in catalog.commits(environment.id, limit=environment.head - target.number)
+        for c in catalog.commits(
+            environment.id, before=environment.head + 1, limit=environment.head - target.number
+        )
         if c.number > target.number
     ]
     restored = _with_code(catalog, environment, target.number)

@@ -73,7 +73,8 @@ def choose_base(
     answers: dict[str, str | None] = {}
     skipped: list[Commit] = []
     missing: Commit | None = None
-    before: int | None = None
+    # The environment as it was read: what lands meanwhile is met by whoever expects this head.
+    before = environment.head + 1
     while True:
         page = catalog.commits(environment.id, before=before, limit=100)
         for commit in page:
