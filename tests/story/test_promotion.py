@@ -380,3 +380,35 @@ def test_a_readme_edit_beside_the_project_does_not_count_as_code(shop):
     shop.run()
     shop.repo.commit({"docs/notes.md": "text"}, "Notes")
     assert shop.promote().state == "published"
+
+
+def test_code_that_git_ignores_is_not_published_and_not_run_on_production(shop):
+    shop.repo.commit({".gitignore": ".anabranch/\n__pycache__/\nshop/local.py\n"}, "Ignore a file")
+    shop.repo.write({"shop/local.py": "TAX = 0.5\n"})
+    shop.edit("shop/prices.py", "TAX = 0.2", "from shop.local import TAX")
+    shop.commit()
+    with pytest.raises(DirtyError, match=r"shop/local\.py is part of the definitions, but git ignores it"):
+        shop.run()
+    shop.switch("fix", new=True)
+    assert shop.run().ok
+    with pytest.raises(DirtyError, match=r"shop/local\.py"):
+        shop.promote()
+    assert shop.head() == 1
+
+
+def test_status_after_a_merge_does_not_call_somebody_elses_change_ones_own(shop):
+    shop.switch("second", new=True)
+    shop.edit("shop/definitions.py", '"Bob"', '"Bea"')
+    shop.commit()
+    shop.run()
+    shop.git("switch", "-q", "main")
+    shop.switch("first", new=True)
+    raise_tax(shop)
+    shop.commit()
+    shop.run()
+    shop.promote()
+    shop.switch("second")
+    shop.git("merge", "-q", "--no-edit", "first")
+    status = shop.project.status()
+    assert status.changed == {}
+    assert "sandbox sync" in status.next

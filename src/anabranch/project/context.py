@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Branch, Catalog, Entry, Point
-from anabranch.errors import AnabranchError, BehindError, RefError, SettingsError, UndeterminedError
+from anabranch.errors import (
+    AnabranchError,
+    BehindError,
+    DirtyError,
+    RefError,
+    SettingsError,
+    UndeterminedError,
+)
 from anabranch.git import Repository, State
 from anabranch.names import Ref, did_you_mean, parse_ref, sandbox_name
 from anabranch.project.results import Where
@@ -289,6 +296,22 @@ class Context:
         graph = pipeline.graph(CodeReader(self.root, cache_dir=cache))
         project = WorkerProject(target, self.root, source, dict(loaded.files), cache)
         return Workspace(project, pipeline, graph, self.git.commit, self.git.dirty, self.author)
+
+    def require_tracked(self) -> None:
+        """That git knows all code at hand: a commit must tell what was run.
+
+        Raises:
+            DirtyError: the definitions import a file that git ignores.
+        """
+        top = self.repository.root.resolve()
+        known = {top / name for name in self.repository.tracked_and_untracked([str(self.root)])}
+        ignored = sorted(name for name in self.workspace.project.files if self.root / name not in known)
+        if ignored:
+            raise DirtyError(
+                f"{ignored[0]} is part of the definitions, but git ignores it: no commit would tell what was run",
+                hint="take it out of .gitignore and commit it, or do not import it",
+                files=ignored,
+            )
 
     @cached_property
     def place(self) -> Place:

@@ -189,6 +189,8 @@ class Project(Looking):
                     files=list(here.dirty),
                 )
 
+            context.require_tracked()
+
             def still_allowed(environment: Branch) -> None:
                 base = context.base_for(environment)
                 if not base.is_head:

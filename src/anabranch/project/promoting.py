@@ -160,6 +160,7 @@ class Promoter:
             )
         if state.commit is None:
             raise DirtyError("there is no git commit yet", hint="git commit first")
+        context.require_tracked()
         base = context.base_for(environment)
         if not base.is_head:
             behind = context.behind(environment, base)
@@ -174,7 +175,9 @@ class Promoter:
         resources = self._context.resources_of(sandbox)
         return runner.planner(sandbox, environment, options, resources=resources).plan()
 
-    def _open_steps(self, plan: Plan, environment: Branch, graph: Mapping[str, Any]) -> list[Step]:
+    def _open_steps(
+        self, plan: Plan, sandbox: Branch, environment: Branch, graph: Mapping[str, Any]
+    ) -> list[Step]:
         """What would have to run. Raises StaleError where that is because of code that the sandbox has never run."""
         steps = [s for s in plan.steps.values() if s.action != "reuse"]
         there = self._catalog.entries(environment.point)
@@ -185,9 +188,13 @@ class Promoter:
             published = there.get(step.key)
             code = graph[step.key].code
             if mine and not (published is not None and published.provenance.code == code):
+                branch = sandbox.properties.get("git_branch")
+                there_first = (
+                    "" if self._context.git.branch == branch else f"git switch {branch}, merge there, "
+                )
                 raise StaleError(
                     f"{step.key} was not run with the code at hand: {mine[0]}",
-                    hint="anabranch run, look at anabranch diff, then promote",
+                    hint=f"{there_first}anabranch run, look at anabranch diff, then promote",
                     asset=step.key,
                 )
         return steps
@@ -197,7 +204,7 @@ class Promoter:
     ) -> tuple[Branch, tuple[str, ...]]:
         """Runs what the new base makes necessary. Does nothing, and so costs nothing, where the sandbox is up to date."""
         plan = self._plan(runner, sandbox, environment, options)
-        steps = self._open_steps(plan, environment, runner.workspace.graph.nodes)
+        steps = self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes)
         adopted = [s for s in plan.steps.values() if s.adopted is not None]
         if not steps and not adopted:
             return sandbox, ()
@@ -294,7 +301,7 @@ class Promoter:
             result.moved = plan_sync(self._catalog, sandbox, environment.head)
             return result
         plan = self._plan(runner, sandbox, environment, options)
-        if self._open_steps(plan, environment, runner.workspace.graph.nodes):
+        if self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes):
             result.plan = plan
             return result
         prepared = self._prepare(runner, sandbox, environment, options)

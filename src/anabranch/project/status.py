@@ -31,9 +31,10 @@ def status(context: Context) -> Status:
     notes: list[str] = []
     behind_reason = None
     base_number: int | None = None
+    newest = 0
     try:
         base = context.base_for(environment)
-        base_number = base.number
+        base_number = newest = base.number
         if not base.is_head:
             behind_reason = context.behind(environment, base).message
     except UndeterminedError as error:
@@ -49,6 +50,12 @@ def status(context: Context) -> Status:
         point = environment.point if base_number is None else Point(environment.id, base_number)
     view = context.catalog.entries(point)
     changed = {key: tuple(reasons) for key in graph if (reasons := own_reasons(graph[key], view.get(key)))}
+    if behind_reason is None and base_number is not None and base_number < newest:
+        # Merged, but not synced yet: what the newer base was made by is somebody else's change.
+        above = context.catalog.entries(Point(environment.id, newest), changed)
+        changed = {
+            key: reasons for key, reasons in changed.items() if own_reasons(graph[key], above.get(key))
+        }
     own: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     if here.kind == "sandbox":

@@ -20,6 +20,9 @@ from anabranch.running.workspace import Place, RunOptions, Workspace
 if TYPE_CHECKING:
     from anabranch.lake.storage import Scope
 
+# What pyiceberg calls the properties that hold credentials.
+_CREDENTIAL = ("key", "secret", "token", "password", "credential")
+
 
 class Preparation:
     """Plans on branches of one catalog with one state of the code."""
@@ -131,8 +134,10 @@ class Preparation:
         return found
 
     def _secrets(self, resources: str) -> list[str]:
-        """The values of the variables that a resource set reads."""
-        return [os.environ.get(name, "") for name in self.workspace.pipeline.definitions.variables(resources)]
+        """The values that no log may hold: the variables that a resource set reads, and the warehouse's credentials."""
+        variables = self.workspace.pipeline.definitions.variables(resources)
+        credentials = [v for k, v in self.place.properties.items() if any(word in k for word in _CREDENTIAL)]
+        return [*(os.environ.get(name, "") for name in variables), *credentials]
 
     def _template(self, resources: str, scope: Scope) -> StepTask:
         processors = os.cpu_count() or 1
