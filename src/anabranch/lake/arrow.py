@@ -260,7 +260,9 @@ def list_offsets(array: pa.Array) -> pa.Array:
 
     lengths = compute.fill_null(compute.list_value_length(array).cast(pa.int64()), 0)
     ends = compute.cumulative_sum(lengths).cast(pa.int32())
-    return pa.concat_arrays([pa.nulls(1, pa.int32()).fill_null(0), ends])
+    offsets = pa.concat_arrays([pa.nulls(1, pa.int32()).fill_null(0), ends])
+    # Without the validity buffer, which says nothing and which older pyarrow refuses beside a mask.
+    return pa.Array.from_buffers(pa.int32(), len(offsets), [None, offsets.buffers()[1]])
 
 
 def _first_lost(array: pa.Array, target: pa.DataType) -> Any:
