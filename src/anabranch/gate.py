@@ -287,7 +287,9 @@ def _judge_rows(candidate: Candidate, rules: Rules, found: _Findings, *, told: s
             found.add(True, "rows_removed", change.key, text, hint)
         elif change.rows_removed is None and (change.state != "removed" or before is None):
             text = f"how many rows {change.key} loses was not computed, and at most {_shown(limit)} may go"
-            found.add(True, "rows_removed", change.key, text, f"compute it: anabranch diff --select {change.key}")
+            found.add(
+                True, "rows_removed", change.key, text, f"compute it: anabranch diff --select {change.key}"
+            )
 
 
 def _judge_resources(candidate: Candidate, rules: Rules, found: _Findings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from anabranch.promotion import (
 from anabranch.running.lease import hold
 from anabranch.running.run import Runner
 from anabranch.running.workspace import RunOptions
-from anabranch.sandbox.lifecycle import pending
+from anabranch.sandbox.lifecycle import overtaken, pending
 
 if TYPE_CHECKING:
     from anabranch.project.project import Confirm
@@ -175,6 +176,18 @@ class Promoter:
         resources = self._context.resources_of(sandbox)
         return runner.planner(sandbox, environment, options, resources=resources).plan()
 
+    def _with_refresh(
+        self, runner: Runner, sandbox: Branch, environment: Branch, options: RunOptions
+    ) -> RunOptions:
+        """The options, with the sources that the environment has fetched again since the sandbox did."""
+        graph = runner.workspace.graph
+        sources = {key for key in graph if not graph[key].inputs and graph[key].kind == "python"}
+        changes = pending(self._catalog, sandbox)
+        return replace(
+            options,
+            refresh=tuple(overtaken(changes, self._catalog.entries(environment.point, changes), sources)),
+        )
+
     def _open_steps(
         self, plan: Plan, sandbox: Branch, environment: Branch, graph: Mapping[str, Any]
     ) -> list[Step]:
@@ -203,6 +216,7 @@ class Promoter:
         self, runner: Runner, sandbox: Branch, environment: Branch, options: RunOptions
     ) -> tuple[Branch, tuple[str, ...]]:
         """Runs what the new base makes necessary. Does nothing, and so costs nothing, where the sandbox is up to date."""
+        options = self._with_refresh(runner, sandbox, environment, options)
         plan = self._plan(runner, sandbox, environment, options)
         steps = self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes)
         adopted = [s for s in plan.steps.values() if s.adopted is not None]
@@ -300,6 +314,7 @@ class Promoter:
 
             result.moved = plan_sync(self._catalog, sandbox, environment.head)
             return result
+        options = self._with_refresh(runner, sandbox, environment, options)
         plan = self._plan(runner, sandbox, environment, options)
         if self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes):
             result.plan = plan

@@ -7,7 +7,7 @@ undo it. Nothing here reads data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -233,6 +233,29 @@ def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, set[str]]:
         for key, version in entry.provenance.inputs.items() if entry is not None else ():
             if key not in changes:
                 found.setdefault(key, set()).add(version)
+    return found
+
+
+def overtaken(
+    changes: Mapping[str, Entry | None], base: Mapping[str, Entry], sources: Collection[str]
+) -> list[str]:
+    """Sources that the sandbox has fetched with its own code, and its environment again since.
+
+    To publish what the sandbox has would replace a newer fetch by an older one; no fingerprint can tell that.
+
+    Args:
+        changes: What the sandbox would publish.
+        base: What its base holds, by key.
+        sources: Keys of the assets that read the outside world.
+    """
+    found = []
+    for key, entry in changes.items():
+        below = base.get(key)
+        if key not in sources or entry is None or below is None:
+            continue
+        mine, theirs = entry.provenance.computed_at, below.provenance.computed_at
+        if mine and theirs and datetime.fromisoformat(mine) < datetime.fromisoformat(theirs):
+            found.append(key)
     return found
 
 
