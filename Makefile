@@ -57,7 +57,7 @@ floors: $(READY) ## No module imports from a floor above its own.
 	@$(BIN)/lint-imports > $(VENV)/floors.log || { cat $(VENV)/floors.log >&2; exit 1; }
 
 docs: $(READY) ## The generated pages are those of the code at hand.
-	@if [ -f scripts/docs.py ]; then $(BIN)/python scripts/docs.py --check; fi
+	@if [ -f scripts/docs.py ]; then $(BIN)/python scripts/docs.py --check --pages; fi
 
 tests: $(READY) ## The tests, with coverage.
 	@$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
