@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,17 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(catalog, tmp_path):
     taken_by_another_process(tmp_path, dead=True)
     with hold(catalog, "run:production", "run def") as lease:
         assert "run def" in lease.holder
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell")
+def test_a_killed_process_whose_parent_does_not_look_after_it_holds_nothing(catalog, tmp_path):
+    process = taken_by_another_process(tmp_path, dead=False)
+    process.kill()
+    # It has ended, and stays on the list of processes.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    with hold(catalog, "run:production", "run def") as lease:
+        assert "run def" in lease.holder
+    process.communicate()
 
 
 def test_the_lease_of_a_living_process_is_respected_and_its_holder_named(catalog, tmp_path):

@@ -101,7 +101,9 @@ def _machine() -> str:
 def _started(pid: int) -> str:
     """When a process started, as the system counts it: tells a process from a later one with the same number."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # One that has ended, and whose parent has not asked how yet, works no more.
+        return "" if fields[0] in ("Z", "X") else fields[19]
     except (OSError, IndexError):
         return ""
 
