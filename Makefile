@@ -6,7 +6,7 @@
 VENV ?= .venv
 WORKERS ?= 2
 ARGS ?=
-COVERAGE ?= 90
+COVERAGE ?= 80
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.anabranch-ready
