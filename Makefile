@@ -6,7 +6,7 @@
 VENV ?= .venv
 WORKERS ?= 2
 ARGS ?=
-COVERAGE ?= 80
+COVERAGE ?= 90
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.anabranch-ready

@@ -17,6 +17,7 @@ from anabranch.errors import (
     LoadError,
     SignatureError,
 )
+from anabranch.pipeline import loader
 from anabranch.pipeline.definitions import Definitions
 from anabranch.pipeline.loader import Loaded, load_definitions
 
@@ -28,12 +29,12 @@ from anabranch.pipeline.definitions import Definitions
 
 @pytest.fixture(autouse=True)
 def interpreter() -> Iterator[None]:
-    """Leaves the interpreter as it was."""
-    modules, path, finders = set(sys.modules), list(sys.path), list(sys.meta_path)
+    """Leaves the interpreter as it was, and what the loader remembers of it."""
+    modules, path, finders, added = set(sys.modules), list(sys.path), list(sys.meta_path), list(loader._added)
     yield
     for name in set(sys.modules) - modules:
         del sys.modules[name]
-    sys.path[:], sys.meta_path[:] = path, finders
+    sys.path[:], sys.meta_path[:], loader._added[:] = path, finders, added
 
 
 class Project:
