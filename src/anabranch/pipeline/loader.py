@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import threading
 import traceback
@@ -60,6 +61,7 @@ class ProjectFinder:
         self.root = root.resolve()
         self.files: dict[str, str] = {}
         self.expected = expected
+        self._folders: dict[str, bool] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -81,8 +83,16 @@ class ProjectFinder:
 
     def owns(self, file: str) -> bool:
         """Whether a file is the project's own."""
+        folder, name = os.path.split(file)
+        if not name or os.path.islink(file):
+            return self._is_own(Path(file).resolve())
+        if folder not in self._folders:
+            self._folders[folder] = self._is_own(Path(folder).resolve())
+        return self._folders[folder] and name not in _SKIPPED
+
+    def _is_own(self, path: Path) -> bool:
         try:
-            relative = Path(file).resolve().relative_to(self.root)
+            relative = path.relative_to(self.root)
         except ValueError:
             return False
         return _SKIPPED.isdisjoint(relative.parts)

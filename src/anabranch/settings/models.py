@@ -40,7 +40,8 @@ def _field(default: Any, description: str, **rest: Any) -> Any:
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Built once, with the whole they are part of, rather than each for itself.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Project(_Table):
