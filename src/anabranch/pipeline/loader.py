@@ -84,7 +84,7 @@ class ProjectFinder:
     def owns(self, file: str) -> bool:
         """Whether a file is the project's own."""
         folder, name = os.path.split(file)
-        if not name or os.path.islink(file):
+        if not name or Path(file).is_symlink():
             return self._is_own(Path(file).resolve())
         if folder not in self._folders:
             self._folders[folder] = self._is_own(Path(folder).resolve())
