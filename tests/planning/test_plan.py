@@ -60,6 +60,11 @@ def planner(nodes, view, **rest) -> Planner:
     return Planner(Graph(nodes, definitions="d"), view, **given)
 
 
+def at(**versions: str) -> dict[str, Entry | None]:
+    """What is known of inputs: an entry of each version."""
+    return {key: Entry(key, "table", f"file://{key}", version) for key, version in versions.items()}
+
+
 def actions(plan: Plan) -> dict[str, str]:
     return {key: step.action for key, step in plan.steps.items()}
 
@@ -152,9 +157,9 @@ def test_an_input_of_equal_content_made_otherwise_is_none():
 def test_the_same_version_stops_the_wave():
     made = planner(swap(CHAIN, edited(RAW)), built(CHAIN))
     assert made.decide("mid", {"raw": None}).action == "depends"
-    step = made.decide("mid", {"raw": "v-raw"})
+    step = made.decide("mid", at(raw="v-raw"))
     assert (step.action, step.adopted) == ("reuse", None)
-    assert made.decide("mid", {"raw": "v-new"}).action == "run"
+    assert made.decide("mid", at(raw="v-new")).action == "run"
 
 
 @given(st.dictionaries(st.sampled_from(["raw", "side"]), st.sampled_from(["v-raw", "v-side", "v-2"])))
@@ -162,10 +167,10 @@ def test_what_depends_never_runs_if_no_version_differs_and_always_if_one_does(ne
     view = built(CHAIN)
     made = planner(swap(CHAIN, edited(RAW), edited(SIDE)), view)
     versions: dict[str, str | None] = {"raw": new.get("raw", "v-raw"), "side": new.get("side", "v-side")}
-    mid = made.decide("mid", versions)
+    mid = made.decide("mid", at(**versions))
     assert mid.action == ("reuse" if versions["raw"] == "v-raw" else "run")
     versions["mid"] = "v-mid"
-    assert made.decide("top", versions).action == ("reuse" if versions["side"] == "v-side" else "run")
+    assert made.decide("top", at(**versions)).action == ("reuse" if versions["side"] == "v-side" else "run")
 
 
 # selection and force
@@ -450,7 +455,7 @@ def test_following_the_plan_leaves_nothing_to_do(nodes, data):
     versions: dict[str, str | None] = {}
     ran = set()
     for key in made.graph:
-        step = made.decide(key, versions)
+        step = made.decide(key, at(**versions))
         planned = plan.steps[key].action
         assert step.action == planned or (planned == "depends" and step.action in ("run", "reuse"))
         if step.action == "run":

@@ -170,19 +170,20 @@ class Planner:
             SelectionError: a selected asset reads one that is neither selected nor built.
         """
         steps: dict[str, Step] = {}
-        versions: dict[str, str | None] = {}
+        known: dict[str, Entry | None] = {}
         for key in self.graph:
-            step = self.decide(key, versions)
+            step = self.decide(key, known)
             steps[key] = step
-            versions[key] = step.entry.version if step.action == "reuse" and step.entry is not None else None
+            known[key] = step.entry if step.action == "reuse" else None
         orphans = tuple(
             sorted(k for k, e in self.view.items() if k not in self.graph and e.provenance.fingerprint)
         )
         return Plan(self.target, steps, orphans, self.graph.definitions)
 
-    def decide(self, key: str, versions: Mapping[str, str | None]) -> Step:
-        """One asset's step, given the versions of its inputs; None where a version is not known yet."""
+    def decide(self, key: str, known: Mapping[str, Entry | None]) -> Step:
+        """One asset's step, given the entries of its inputs; None where what it will be is not known yet."""
         node = self.graph[key]
+        versions = {source: _read(node, known.get(source)) for source in node.inputs}
         entry = self.view.get(key)
         made = entry.provenance if entry is not None else None
         base = Step(
@@ -196,7 +197,7 @@ class Planner:
         )
         if key not in self.selected:
             return self._unselected(node, base)
-        waiting = [source for source in node.inputs if versions.get(source) is None]
+        waiting = [source for source in node.inputs if versions[source] is None]
         own = own_reasons(node, entry)
         if self.force:
             return replace(
@@ -314,6 +315,11 @@ class Planner:
                 node.key,
             )
         ]
+
+
+def _read(node: Node, entry: Entry | None) -> str | None:  # noqa: ARG001 - a node may read less than all of it
+    """The version of what an asset reads of an input, or None while that is not known."""
+    return entry.version if entry is not None else None
 
 
 def _span(seconds: float) -> str:

@@ -87,7 +87,6 @@ class Executor:
         self.pool = pool
         self.conditions = conditions
         self.result = Execution()
-        self._versions: dict[str, str | None] = {}
         self._entries: dict[str, Entry] = {}
         wanted = (
             {c.id for c in self.graph.checks if not planner.selected.isdisjoint(c.inputs)}
@@ -253,7 +252,7 @@ class Executor:
         return None
 
     def _decide(self, key: str) -> Step:
-        return self.planner.decide(key, self._versions)
+        return self.planner.decide(key, self._entries)
 
     def _version_before(self, key: str) -> str | None:
         entry = self.planner.view.get(key)
@@ -406,7 +405,6 @@ class Executor:
         self.result.outcomes[key] = outcome
         self._settled.add(key)
         if outcome.state not in ("failed", "blocked") and outcome.entry is not None:
-            self._versions[key] = outcome.entry.version
             self._entries[key] = outcome.entry
         for check in self._checks.values():
             if (
@@ -422,7 +420,7 @@ class Executor:
 
     def _start_check(self, check_id: str) -> None:
         check = self._checks[check_id]
-        if any(key not in self._versions or self._versions[key] is None for key in check.inputs):
+        if any(key not in self._entries for key in check.inputs):
             self._settle_check(check_id)
             return
         versions = {key: self._entries[key].version for key in check.inputs}
