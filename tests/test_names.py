@@ -24,6 +24,7 @@ from anabranch.names import (
     parse_duration,
     parse_limit,
     parse_ref,
+    parse_size,
     percent,
     sandbox_name,
     split_key,
@@ -380,3 +381,25 @@ def test_a_typing_mistake_finds_the_word_that_was_meant() -> None:
     assert did_you_mean("stagin", ["staging"]) == "did you mean 'staging'?"
     assert did_you_mean("zzz", ["staging"], "see the list") == "see the list"
     assert did_you_mean("", []) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0B", 0),
+        ("512MB", 512 * 10**6),
+        ("8 GB", 8 * 10**9),
+        ("1.5GiB", 3 * 2**29),
+        ("2kB", 2000),
+        ("1TiB", 2**40),
+    ],
+)
+def test_a_size_is_a_number_with_a_unit_of_bytes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "8", "GB", "8G", "-1GB", "8gb", "1,5GB", "8iB", "٣GB"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(AnabranchError, match="not a size") as caught:
+        parse_size(text)
+    assert "8GB" in (caught.value.hint or "")

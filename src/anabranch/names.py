@@ -27,6 +27,8 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 _BRANCH = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
 _DURATION = re.compile(r"([0-9]{1,15})\s*(ms|s|min|m|h|d|w)")
 _LIMIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(%?)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[kKMGT]i?B)", re.ASCII)
+_PREFIXES = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 _MILLISECONDS = {
     "ms": 1,
     "s": 1_000,
@@ -184,6 +186,19 @@ def parse_duration(text: str) -> timedelta:
     except OverflowError:
         pass
     raise AnabranchError(f"{text!r} is not a duration", hint="write it like 30s, 15m, 1h, 14d or 1h30m")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``512MB``, ``8GB``, ``1.5GiB``: powers of 1,000, with an ``i`` of 1,024.
+
+    Raises:
+        AnabranchError: text is no size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise AnabranchError(f"{text!r} is not a size", hint="write it like 512MB, 8GB or 1.5GiB")
+    prefix = found[2].removesuffix("B")
+    return int(Fraction(found[1]) * (1024 if "i" in prefix else 1000) ** _PREFIXES[prefix.removesuffix("i")])
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from anabranch.lake.file import StoredFile
     from anabranch.lake.storage import Scope, Storage
     from anabranch.lake.tables import Table
+    from anabranch.running.events import Listener
     from anabranch.running.run import Runner
-    from anabranch.running.workspace import Place, Workspace
+    from anabranch.running.workspace import Place, RunOptions, Workspace
 
 
 class Context:
@@ -326,6 +327,24 @@ class Context:
         from anabranch.running.run import Runner
 
         return Runner(self.place, self.workspace)
+
+    def run_options(
+        self, *, workers: int | None = None, in_process: bool = False, listen: Listener = lambda _: None
+    ) -> RunOptions:
+        """How to run, as anabranch.toml says where the arguments do not; see `Project.run`."""
+        from anabranch.running.machine import available_memory
+        from anabranch.running.workspace import RunOptions
+
+        run = self.settings.run
+        return RunOptions(
+            workers=workers if workers is not None else run.workers,
+            in_process=in_process or run.in_process,
+            listen=listen,
+            timeout=run.timeout,
+            retries=run.retries,
+            limits=run.limits,
+            memory=run.memory.of(available_memory()),
+        )
 
     # code and data
 

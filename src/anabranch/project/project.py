@@ -145,24 +145,19 @@ class Project(Looking):
             UndeterminedError, BehindError, HeldError, DirtyError, LeaseError, and the errors of the definitions.
         """
         from anabranch.running.events import Event
-        from anabranch.running.workspace import RunOptions
 
         context = self.context
         context.refresh()
         here = context.require()
         assert here.environment is not None
         settings = context.settings
-        options = RunOptions(
+        options = replace(
+            context.run_options(workers=workers, in_process=in_process, listen=listen),
             select=tuple(select),
             force=force,
             refresh=tuple(refresh),
-            workers=workers if workers is not None else settings.run.workers,
-            in_process=in_process or settings.run.in_process,
             prune=prune,
             fail_fast=fail_fast,
-            listen=listen,
-            timeout=settings.run.timeout,
-            retries=settings.run.retries,
         )
         runner = context.runner()
         try:
@@ -234,15 +229,15 @@ class Project(Looking):
             fresh: Run every check, also where its result on exactly this data is known.
             workers, in_process, listen: As for `run`.
         """
-        from anabranch.running.workspace import RunOptions
-
         context = self.context
         here = context.require()
         assert here.name is not None
         branch = context.find_branch(here.name)
         if branch is None:
             raise RefError(f"{here.name} was never built", hint="anabranch run builds it")
-        options = RunOptions(tuple(select), workers=workers, in_process=in_process, listen=listen)
+        options = replace(
+            context.run_options(workers=workers, in_process=in_process, listen=listen), select=tuple(select)
+        )
         execution = context.runner().check(
             branch, options, resources=context.resources_of(branch), fresh=fresh
         )
@@ -281,11 +276,10 @@ class Project(Looking):
             ConflictError: the environment moved again and again while it was judged.
         """
         from anabranch.project.promoting import Promoter
-        from anabranch.running.workspace import RunOptions
 
         started = time.perf_counter()
         self.context.refresh()
-        options = RunOptions(workers=workers, in_process=in_process, listen=listen)
+        options = self.context.run_options(workers=workers, in_process=in_process, listen=listen)
         promoter = Promoter(self.context, self._compare, self._check_held)
         for attempt in range(_TRIES):
             try:

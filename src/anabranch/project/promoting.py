@@ -264,11 +264,7 @@ class Promoter:
                 # Known results cost nothing; what was never judged on this state is judged now.
                 runner.check(
                     sandbox,
-                    RunOptions(
-                        select=tuple(sorted(set(ready))),
-                        workers=options.workers,
-                        in_process=options.in_process,
-                    ),
+                    replace(options, select=tuple(sorted(set(ready))), listen=lambda _: None),
                     resources=context.resources_of(sandbox),
                 )
         own = context.workspace.pipeline.definitions.resource_set(context.resources_of(environment))

@@ -221,6 +221,7 @@ def run_lines(result: RunResult, *, limit: int | None = None, verbose: bool = Fa
         lines += [line("  ", Span(f"{o.key} did not run: {o.cause} failed", "warn")) for o in blocked[:8]]
         if len(blocked) > 8:
             lines.append(line("  ", Span(f"and {len(blocked) - 8} more did not run", "warn")))
+    lines += [line("  ", Span("warning: ", "warn"), told) for told in result.warnings]
     if result.pruned:
         lines.append(line("  removed: ", Span(listed(result.pruned, None), "warn")))
     lines += _checks_of(list(result.execution.checks.values()), limit=limit, verbose=verbose)

@@ -7,10 +7,10 @@ environment (each goes to the run's own branch) alike. Whatever ends it, what wa
 
 from __future__ import annotations
 
-import heapq
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.running.events import Event, Listener
 from anabranch.running.io import Source
 from anabranch.running.outcome import CheckOutcome, Execution, Outcome, State, check_fingerprint
+from anabranch.running.schedule import Demand, Schedule
 from anabranch.running.step import StepResult, StepTask
 from anabranch.running.worker import Pool, Progress
 
@@ -44,6 +45,8 @@ class Conditions:
         fail_fast: Whether to start nothing more after a failure.
         timeout: How long a step may take, where its asset does not say.
         retries: How often a failed step is tried again, where its asset does not say.
+        limits: Tag → how many steps whose asset carries it run at a time.
+        memory: Bytes that the steps under way may take together, by their recorded peaks; None: any.
     """
 
     template: StepTask
@@ -59,6 +62,18 @@ class Conditions:
     fail_fast: bool = False
     timeout: timedelta | None = None
     retries: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class _Retry:
+    """A step that failed, and is tried again when its pause is over."""
+
+    due: float
+    task: StepTask
+    step: Step | None
+    failed: StepResult
 
 
 class Executor:
@@ -96,16 +111,16 @@ class Executor:
         # A check that compares with what is neither built nor selected can't be run, and keeps nobody waiting.
         there = planner.selected | set(planner.view)
         self._checks = {c.id: c for c in self.graph.checks if c.id in wanted and there.issuperset(c.inputs)}
-        self._ready: list[tuple[float, str]] = []
-        self._later: list[tuple[float, StepTask]] = []
+        self._schedule = Schedule(conditions.limits, conditions.memory)
+        self._offered: list[str] = []
+        self._later: dict[str, _Retry] = {}
         self._deadlines: dict[str, float] = {}
         self._running: dict[str, tuple[StepTask, Step | None]] = {}
         self._settled: set[str] = set()
         self._queued: set[str] = set()
-        self._queue_checks: list[str] = []
+        self._due: set[str] = set()
         self._rank: dict[str, float] = {}
         self._waits: dict[str, list[str]] = {}
-        self._retrying: dict[str, Step | None] = {}
 
     def execute(self, plan: Plan) -> Execution:
         """Runs until nothing more can be done. KeyboardInterrupt passes through; the caller closes the pool."""
@@ -115,12 +130,10 @@ class Executor:
         while True:
             self._start()
             if not self._running and not self._later:
-                if not self._ready and not self._queue_checks:
-                    break
                 if self._stopped:
                     self._skip_rest()
-                    break
-                continue
+                assert not len(self._schedule), "something waits, though nothing runs"
+                break
             if not self._running:
                 # Only retries are left, each after its pause.
                 time.sleep(self._timeout() or 0.0)
@@ -181,7 +194,7 @@ class Executor:
         return found
 
     def _offer(self, keys: Iterable[str]) -> None:
-        """Puts what has become ready into the queue, or settles it as blocked."""
+        """Notes what has become ready."""
         for key in keys:
             if key in self._queued:
                 continue
@@ -189,30 +202,48 @@ class Executor:
                 c in self._settled for c in self._waits[key]
             ):
                 self._queued.add(key)
-                heapq.heappush(self._ready, (-self._rank.get(key, 0.0), key))
+                self._offered.append(key)
 
     def _start(self) -> None:
         """Settles all that needs no worker, and fills the free workers."""
+        while self._offered and not self._stopped:
+            # What is settled here may offer more.
+            key = self._offered.pop()
+            if key in self._checks:
+                if not self._settle_check_without_work(key):
+                    self._schedule.add(Demand(key, math.inf))
+            elif not self._settle_without_work(key):
+                self._schedule.add(self._demand(key))
+        if self._stopped:
+            self._give_up()
+            return
         now = time.monotonic()
-        for item in [late for late in self._later if late[0] <= now]:
-            if self.pool.free < 1:
-                return
-            self._later.remove(item)
-            self._submit(item[1], self._retrying.pop(item[1].key))
-        while self._queue_checks and self.pool.free > 0 and not self._stopped:
-            self._start_check(self._queue_checks.pop(0))
-        waiting: list[tuple[float, str]] = []
-        while self._ready and not self._stopped:
-            rank, key = heapq.heappop(self._ready)
-            if not self._settle_without_work(key):
-                if self.pool.free < 1:
-                    waiting.append((rank, key))
-                    break
-                self._start_asset(key)
-            while self._queue_checks and self.pool.free > 0 and not self._stopped:
-                self._start_check(self._queue_checks.pop(0))
-        for unstarted in waiting:
-            heapq.heappush(self._ready, unstarted)
+        for key, retry in self._later.items():
+            if retry.due <= now and key not in self._due:
+                self._due.add(key)
+                self._schedule.add(self._demand(key))
+        while self.pool.free > 0 and (chosen := self._schedule.start()) is not None:
+            if chosen in self._due:
+                self._due.remove(chosen)
+                retry = self._later.pop(chosen)
+                self._submit(retry.task, retry.step)
+            elif chosen in self._checks:
+                self._start_check(chosen)
+            else:
+                self._start_asset(chosen)
+
+    def _demand(self, key: str) -> Demand:
+        made = self.planner.view.get(key)
+        memory = made.provenance.memory if made is not None else None
+        return Demand(key, self._rank.get(key, 0.0), self.graph[key].tags, memory or 0)
+
+    def _give_up(self) -> None:
+        """After a failure that stops the run: what waits stays undone, and what was to be tried again has failed."""
+        self._schedule.clear()
+        self._due.clear()
+        later, self._later = self._later, {}
+        for retry in later.values():
+            self._fail(retry.task, retry.failed)
 
     # assets
 
@@ -289,7 +320,7 @@ class Executor:
         self.pool.submit(task)
 
     def _timeout(self) -> float | None:
-        moments = [*self._deadlines.values(), *(late[0] for late in self._later)]
+        moments = [*self._deadlines.values(), *(r.due for k, r in self._later.items() if k not in self._due)]
         if not moments:
             return 1.0
         return min(1.0, max(0.0, min(moments) - time.monotonic()))
@@ -307,6 +338,7 @@ class Executor:
 
     def _finish(self, result: StepResult) -> None:
         task, step = self._running.pop(result.key)
+        self._schedule.ended(result.key)
         self._deadlines.pop(result.key, None)
         self.conditions.after(task.log)
         if result.error is not None:
@@ -345,13 +377,15 @@ class Executor:
             again = replace(
                 task, attempt=task.attempt + 1, log=self.conditions.log(task.key, task.attempt + 1)
             )
-            self._later.append((time.monotonic() + pause, again))
-            self._retrying[task.key] = step
+            self._later[task.key] = _Retry(time.monotonic() + pause, again, step, result)
             message = (result.error or {}).get("message")
             self._tell(
                 "step_retried", task.key, attempt=task.attempt, of=retries + 1, pause=pause, message=message
             )
             return
+        self._fail(task, result)
+
+    def _fail(self, task: StepTask, result: StepResult) -> None:
         present = self.planner.view.get(result.key)
         self._done(
             Outcome(
@@ -413,24 +447,28 @@ class Executor:
                 and all(source in self._settled for source in check.inputs)
             ):
                 self._queued.add(check.id)
-                self._queue_checks.append(check.id)
+                self._offered.append(check.id)
         self._offer(self.graph.readers[key])
 
     # checks
 
-    def _start_check(self, check_id: str) -> None:
+    def _settle_check_without_work(self, check_id: str) -> bool:
         check = self._checks[check_id]
         if any(key not in self._entries for key in check.inputs):
             self._settle_check(check_id)
-            return
+            return True
         versions = {key: self._entries[key].version for key in check.inputs}
         mark = check_fingerprint(check, versions)
         known = None if check.volatile else self.conditions.known_check(mark)
-        if known is not None:
-            self._checked(
-                CheckOutcome(check.id, check.asset, check.name, check.blocking, mark, known, cached=True)
-            )
-            return
+        if known is None:
+            return False
+        self._checked(
+            CheckOutcome(check.id, check.asset, check.name, check.blocking, mark, known, cached=True)
+        )
+        return True
+
+    def _start_check(self, check_id: str) -> None:
+        check = self._checks[check_id]
         task = replace(
             self.conditions.template,
             kind="check",

@@ -13,6 +13,7 @@ from anabranch.errors import StepError
 from anabranch.names import now
 from anabranch.pipeline.resource import HIDDEN
 from anabranch.planning.plan import Planner
+from anabranch.running.machine import available_memory
 from anabranch.running.step import StepTask
 from anabranch.running.worker import InlinePool, Pool, ProcessPool, Progress
 from anabranch.running.workspace import Place, RunOptions, Workspace
@@ -141,7 +142,6 @@ class Preparation:
 
     def _template(self, resources: str, scope: Scope) -> StepTask:
         processors = os.cpu_count() or 1
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return StepTask(
             "asset",
             "",
@@ -150,7 +150,7 @@ class Preparation:
             properties=self.place.properties,
             scope=scope,
             threads=processors,
-            memory=int(total * 0.35),
+            memory=int(available_memory() * 0.35),
         )
 
     @contextlib.contextmanager

@@ -34,6 +34,7 @@ from anabranch.running.executor import Conditions, Executor
 from anabranch.running.lease import hold, is_dead
 from anabranch.running.outcome import CheckOutcome, Execution
 from anabranch.running.prepare import Preparation, without_secrets
+from anabranch.running.schedule import unknown_limits
 from anabranch.running.step import StepTask
 from anabranch.running.workspace import RunOptions, RunResult
 
@@ -434,6 +435,12 @@ class Runner(Preparation):
         )
         self.catalog.put_run(record)
         result = RunResult(run_id, planner.target, kind, "running", plan, logs=str(logs))
+        for tag in unknown_limits(
+            options.limits, (node.tags for node in self.workspace.graph.nodes.values())
+        ):
+            told = f"the limit of the tag {tag} holds for no asset: none carries it"
+            result.warnings += (told,)
+            listen(Event("warning", data={"message": told, "place": f"run.limits.{tag}"}))
         listen(
             Event(
                 "run_started",
@@ -535,6 +542,8 @@ class Runner(Preparation):
             fail_fast=options.fail_fast,
             timeout=options.timeout,
             retries=options.retries,
+            limits=options.limits,
+            memory=None if options.in_process else options.memory,
         )
 
     def _signature(self) -> dict[str, Any]:

@@ -7,8 +7,6 @@ It has no catalog: what it made becomes part of a branch only when the executor 
 from __future__ import annotations
 
 import os
-import resource as os_resource
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +22,7 @@ from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline, Slot
 from anabranch.pipeline.resource import Resource
 from anabranch.running.io import Source
+from anabranch.running.machine import forget_peak, peak_memory
 
 if TYPE_CHECKING:
     from anabranch.lake.storage import Scope, Storage
@@ -89,6 +88,7 @@ def run_step(
     pipeline: Pipeline, task: StepTask, *, root: Path, on_progress: Callable[[int], None] | None = None
 ) -> StepResult:
     """Runs one step in this process. Never raises for what user code does: the result tells; KeyboardInterrupt passes."""
+    forget_peak()
     started = time.perf_counter()
     at = now().isoformat()
     try:
@@ -100,14 +100,14 @@ def run_step(
             ok=False,
             error=_error(error, task, root),
             seconds=seconds,
-            memory=_peak_memory(),
+            memory=peak_memory(),
             computed_at=at,
         )
     return StepResult(
         task.key,
         ok=True,
         seconds=time.perf_counter() - started,
-        memory=_peak_memory(),
+        memory=peak_memory(),
         computed_at=at,
         **made,
     )
@@ -325,9 +325,3 @@ def _relative(file: str, root: Path) -> str:
 
 def _memory(task: StepTask) -> str | None:
     return None if task.memory is None else f"{task.memory // 2**20}MiB"
-
-
-def _peak_memory() -> int:
-    """Peak bytes of this process so far."""
-    peak = os_resource.getrusage(os_resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -70,6 +70,8 @@ class RunOptions:
         listen: Told of every event.
         timeout: How long a step may take, where its asset does not say.
         retries: How often a failed step is tried again, where its asset does not say.
+        limits: Tag → how many steps whose asset carries it run at a time.
+        memory: Bytes that the steps under way may take together, by their recorded peaks; None: any.
     """
 
     select: Sequence[str] = ()
@@ -82,6 +84,8 @@ class RunOptions:
     listen: Listener = lambda _: None
     timeout: timedelta | None = None
     retries: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    memory: int | None = None
 
 
 @dataclass
@@ -98,6 +102,8 @@ class RunResult:
         commit: Ref of the commit that published it, or of the sandbox's newest one; None if nothing was written.
         seconds: What it took.
         logs: Folder of the steps' logs.
+        pruned: Keys of the tables that were removed.
+        warnings: What one should know though nothing failed by it, in sentences.
     """
 
     id: str
@@ -110,6 +116,7 @@ class RunResult:
     seconds: float = 0.0
     logs: str = ""
     pruned: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -128,5 +135,6 @@ class RunResult:
             "assets": [outcome.to_dict() for outcome in self.execution.outcomes.values()],
             "checks": [check.to_dict() for check in self.execution.checks.values()],
             "pruned": list(self.pruned),
+            "warnings": list(self.warnings),
             "plan": self.plan.to_dict(),
         }

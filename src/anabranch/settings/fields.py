@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from anabranch.errors import AnabranchError, SecretError
 from anabranch.git import is_git_branch_name
-from anabranch.names import parse_duration
+from anabranch.names import parse_duration, parse_size
 
 _VARIABLE = re.compile(r"(\$?)\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -68,6 +68,54 @@ def _row_limit(value: Any) -> RowLimit:
             'write "10%", a whole number of rows such as 1000, or "any"',
         )
     return RowLimit(share=Decimal(match[1]) / 100)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How much memory may be taken: a share of the machine's, a number of bytes, or any.
+
+    Attributes:
+        share: As a part of one, or None.
+        size: Bytes, or None.
+        text: As it was written.
+    """
+
+    share: Decimal | None = None
+    size: int | None = None
+    text: str = "any"
+
+    def of(self, available: int) -> int | None:
+        """Bytes, given those that the machine has; None for any."""
+        return (
+            self.size
+            if self.size is not None
+            else None
+            if self.share is None
+            else int(self.share * available)
+        )
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _memory(value: Any) -> Memory:
+    if isinstance(value, Memory):
+        return value
+    if value == "any":
+        return Memory()
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None and 0 < Decimal(match[1]) <= 100:
+        return Memory(share=Decimal(match[1]) / 100, text=value.strip())
+    try:
+        size = parse_size(value) if isinstance(value, str) else 0
+    except AnabranchError:
+        size = 0
+    if size <= 0:
+        raise mistake(
+            f"{_shown(value)} is no amount of memory",
+            'write "8GB", a share of the machine\'s such as "80%", or "any"',
+        )
+    return Memory(size=size, text=value.strip())
 
 
 def _duration(value: Any) -> timedelta:
@@ -147,5 +195,6 @@ def resolve_references(
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 DurationOrNever = Annotated[timedelta | None, BeforeValidator(duration_or_never)]
 Rows = Annotated[RowLimit, BeforeValidator(_row_limit), PlainSerializer(str, return_type=str)]
+MemoryShare = Annotated[Memory, BeforeValidator(_memory), PlainSerializer(str, return_type=str)]
 GitBranch = Annotated[str, AfterValidator(_git_branch)]
 References = Annotated[str, AfterValidator(check_references)]

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,6 +20,7 @@ from anabranch.settings.fields import (
     Duration,
     DurationOrNever,
     GitBranch,
+    MemoryShare,
     References,
     Rows,
     check_references,
@@ -209,11 +210,19 @@ class Run(_Table):
     workers: int | None = _field(
         None, "How many steps run at a time; by default as many as there are processors.", ge=1
     )
+    memory: MemoryShare = _field(
+        "80%",
+        "What the steps under way may take together, by the peaks recorded of their last runs: a size such as"
+        ' `"8GB"`, a share of what the machine or the container has, or `"any"`. A step alone may always start.',
+    )
     timeout: DurationOrNever = _field("never", 'How long a step may take; `"never"` for any time.')
     retries: int = _field(0, "How often a step that failed is tried again.", ge=0, le=100)
     in_process: bool = _field(
         False,
         "Whether steps run in the process that started them, one after the other, which suits a debugger.",
+    )
+    limits: dict[str, Annotated[int, Field(ge=1)]] = _field(
+        {}, "How many steps whose asset carries this tag run at a time."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from anabranch.settings.fields import RowLimit, duration_or_never
+from anabranch.settings.fields import Memory, RowLimit, duration_or_never
 from anabranch.settings.lines import KeyPath
 from anabranch.settings.models import Settings
 
@@ -22,6 +22,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     timedelta: "duration",
     RowLimit: 'share, number or "any"',
+    Memory: 'size, share or "any"',
 }
 
 

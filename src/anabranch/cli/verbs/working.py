@@ -27,6 +27,7 @@ RUN = {
     "assets": "list of outcomes: asset, state (ran, reused, adopted, failed, blocked, unselected), version, same_content, rows, bytes, seconds, error, cause",
     "checks": "list of checks: check, asset, blocking, passed, message, failing, rows, samples, cached, error",
     "pruned": "keys of the tables that were removed",
+    "warnings": "what one should know though nothing failed by it, in sentences",
     "plan": "the plan, as `anabranch plan` prints it",
 }
 CHECK = {
