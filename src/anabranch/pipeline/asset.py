@@ -18,6 +18,7 @@ from anabranch.errors import SignatureError
 from anabranch.names import is_key, parse_duration
 
 Refresh = Literal["code", "always", "every", "observe"]
+RetryOn = type[BaseException] | str | Sequence[type[BaseException] | str]
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Asset:
         refresh: Refresh = "code",
         every: timedelta | None = None,
         observe: Callable[..., Any] | None = None,
-        retries: int = 0,
-        retry_delay: timedelta = timedelta(seconds=1),
+        retries: int | None = None,
+        retry_delay: timedelta | None = None,
+        retry_on: Sequence[type[BaseException] | str] = (),
         timeout: timedelta | None = None,
         renames: Mapping[str, str] | None = None,
         columns: Mapping[str, str] | None = None,
@@ -76,6 +78,7 @@ class Asset:
         self.observe = observe
         self.retries = retries
         self.retry_delay = retry_delay
+        self.retry_on = _exceptions(retry_on, name, place)
         self.timeout = timeout
         self.renames = dict(renames or {})
         self.columns = dict(columns or {})
@@ -118,8 +121,9 @@ def asset(
     refresh: Literal["code", "always"] = ...,
     every: str | timedelta | None = ...,
     observe: Callable[..., Any] | None = ...,
-    retries: int = ...,
-    retry_delay: str | timedelta = ...,
+    retries: int | None = ...,
+    retry_delay: str | timedelta | None = ...,
+    retry_on: RetryOn = ...,
     timeout: str | timedelta | None = ...,
     renames: Mapping[str, str] | None = ...,
     columns: Mapping[str, str] | None = ...,
@@ -139,8 +143,9 @@ def asset(
     refresh: Literal["code", "always"] = "code",
     every: str | timedelta | None = None,
     observe: Callable[..., Any] | None = None,
-    retries: int = 0,
-    retry_delay: str | timedelta = "1s",
+    retries: int | None = None,
+    retry_delay: str | timedelta | None = None,
+    retry_on: RetryOn = (),
     timeout: str | timedelta | None = None,
     renames: Mapping[str, str] | None = None,
     columns: Mapping[str, str] | None = None,
@@ -160,9 +165,12 @@ def asset(
         refresh: For an asset that reads the outside world: ``code`` runs it when its code changes, ``always`` in each run.
         every: Runs it again when its table is older than this: ``"1h"``.
         observe: A function (its parameters are resources) that returns the outside version: an ETag, a greatest id.
-        retries: How often a failed run of it is tried again.
-        retry_delay: Time before the second try; doubles with each further one.
-        timeout: Time after which its process is killed.
+        retries: How often a failed run of it is tried again; default: ``run.retries`` of anabranch.toml.
+        retry_delay: Time before the second try; doubles with each further one, and has a little chance added. Default:
+            ``run.retry_delay``.
+        retry_on: Exceptions that are worth another try, or their full names: ``(httpx.TransportError,
+            "requests.exceptions.Timeout")``. One that was raised from such a one counts, too. Default: ``run.retry_on``.
+        timeout: Time after which it is ended: its resources are torn down, then its process is killed with its children.
         renames: New column name → old one, so that the column keeps its identity and a diff says "renamed".
         columns: Column → a sentence about it, stored with the table.
 
@@ -175,7 +183,7 @@ def asset(
         own = name or str(getattr(function, "__name__", ""))
         policy, interval = _policy(own, place, refresh, every, observe)
         _check_name(own, place)
-        if retries < 0:
+        if retries is not None and retries < 0:
             raise SignatureError(f"{own}: retries is {retries}", place=_text(place), hint="0 or more")
         return Asset(
             own,
@@ -190,7 +198,8 @@ def asset(
             every=interval,
             observe=observe,
             retries=retries,
-            retry_delay=_duration(retry_delay),
+            retry_delay=None if retry_delay is None else _duration(retry_delay),
+            retry_on=_several(retry_on),
             timeout=None if timeout is None else _duration(timeout),
             renames=renames,
             columns=columns,
@@ -207,8 +216,9 @@ def sql(
     key: str | Sequence[str] = (),
     tags: Sequence[str] = (),
     description: str = "",
-    retries: int = 0,
-    retry_delay: str | timedelta = "1s",
+    retries: int | None = None,
+    retry_delay: str | timedelta | None = None,
+    retry_on: RetryOn = (),
     timeout: str | timedelta | None = None,
     renames: Mapping[str, str] | None = None,
     columns: Mapping[str, str] | None = None,
@@ -219,7 +229,7 @@ def sql(
         name: Key of the asset.
         query: One ``select`` (or ``with``, ``from``, ``values``).
         file: Instead of query: a file that holds it, relative to the file that calls `sql`.
-        key, tags, description, retries, retry_delay, timeout, renames, columns: as for `asset`.
+        key, tags, description, retries, retry_delay, retry_on, timeout, renames, columns: as for `asset`.
 
     Raises:
         SignatureError: neither or both of query and file are given, or the file can't be read.
@@ -246,7 +256,8 @@ def sql(
         tags=tags,
         description=description,
         retries=retries,
-        retry_delay=_duration(retry_delay),
+        retry_delay=None if retry_delay is None else _duration(retry_delay),
+        retry_on=_several(retry_on),
         timeout=None if timeout is None else _duration(timeout),
         renames=renames,
         columns=columns,
@@ -323,6 +334,31 @@ def _policy(
 
 def _duration(value: str | timedelta) -> timedelta:
     return value if isinstance(value, timedelta) else parse_duration(value)
+
+
+def _several(given: RetryOn) -> Sequence[type[BaseException] | str]:
+    return (given,) if isinstance(given, str | type) else tuple(given)
+
+
+def _exceptions(
+    given: Sequence[type[BaseException] | str], name: str, place: tuple[str, int]
+) -> tuple[str, ...]:
+    """Exceptions by their full names, as settings write them."""
+    found = []
+    for one in given:
+        if isinstance(one, type) and issubclass(one, BaseException):
+            found.append(
+                one.__qualname__ if one.__module__ == "builtins" else f"{one.__module__}.{one.__qualname__}"
+            )
+        elif isinstance(one, str) and all(part.isidentifier() for part in one.split(".")):
+            found.append(one)
+        else:
+            raise SignatureError(
+                f"{name}: retry_on={one!r} is no exception",
+                place=_text(place),
+                hint='give classes or their full names: retry_on=(TimeoutError, "httpx.TransportError")',
+            )
+    return tuple(found)
 
 
 def _check_name(name: str, place: tuple[str, int]) -> None:

@@ -62,6 +62,7 @@ class Check:
         inputs: Mapping[str, str] | None = None,
         blocking: bool = True,
         description: str = "",
+        timeout: timedelta | None = None,
         place: tuple[str, int] = ("", 0),
     ) -> None:
         self.name = name
@@ -70,6 +71,7 @@ class Check:
         self.rule = rule
         self.inputs = dict(inputs or {})
         self.blocking = blocking
+        self.timeout = timeout
         self.description = description or (inspect.getdoc(function) or "" if function is not None else "")
         self.file, self.line = place
         self.__name__ = name
@@ -98,6 +100,7 @@ def check(
     blocking: bool = True,
     inputs: Mapping[str, str | Asset] | None = None,
     description: str = "",
+    timeout: str | timedelta | None = None,
 ) -> Callable[[Callable[..., Any]], Check]:
     """Declares a check made by a Python function. It returns a bool, a `CheckResult`, or a frame, table or relation of
     the offending rows, which passes if it has none.
@@ -108,6 +111,7 @@ def check(
         blocking: Whether a failure stops what is downstream, the run's publication and a promotion; else it warns.
         inputs: Parameter → asset, where the parameter's name is not the asset's.
         description: One line; default: the function's docstring.
+        timeout: Time after which it is ended and counts as failed; default: ``run.timeout`` of anabranch.toml.
 
     Raises:
         SignatureError: what is decorated is no function, or the check names no asset.
@@ -131,6 +135,7 @@ def check(
             inputs={param: _name(source) for param, source in (inputs or {}).items()},
             blocking=blocking,
             description=description,
+            timeout=parse_duration(timeout) if isinstance(timeout, str) else timeout,
             place=(code.co_filename, code.co_firstlineno),
         )
 

@@ -333,6 +333,7 @@ class Context:
     ) -> RunOptions:
         """How to run, as anabranch.toml says where the arguments do not; see `Project.run`."""
         from anabranch.running.machine import available_memory
+        from anabranch.running.retry import RetryPolicy
         from anabranch.running.workspace import RunOptions
 
         run = self.settings.run
@@ -341,7 +342,8 @@ class Context:
             in_process=in_process or run.in_process,
             listen=listen,
             timeout=run.timeout,
-            retries=run.retries,
+            retry=RetryPolicy(run.retries, run.retry_delay, run.retry_on),
+            teardown=run.teardown_timeout,
             limits=run.limits,
             memory=run.memory.of(available_memory()),
         )

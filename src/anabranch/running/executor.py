@@ -22,6 +22,7 @@ from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.running.events import Event, Listener
 from anabranch.running.io import Source
 from anabranch.running.outcome import CheckOutcome, Execution, Outcome, State, check_fingerprint
+from anabranch.running.retry import RetryPolicy
 from anabranch.running.schedule import Demand, Schedule
 from anabranch.running.step import StepResult, StepTask
 from anabranch.running.worker import Pool, Progress
@@ -35,7 +36,7 @@ class Conditions:
         template: The fields of `StepTask` that all steps share.
         commit: Called with each new or adopted entry, in order, before anything downstream starts.
         known_check: Fingerprint → a result that is known already, or None.
-        keep_check: Called with each check's outcome that was not known.
+        keep_check: Called with each check's outcome that was not known; one without a result takes back an earlier one.
         provenance: The fields of `Provenance` that all entries share.
         resources: Asset → digests of the resources it was made with.
         log: ``key, attempt`` → path of the step's log, or None.
@@ -44,7 +45,7 @@ class Conditions:
         listen: Told of every event.
         fail_fast: Whether to start nothing more after a failure.
         timeout: How long a step may take, where its asset does not say.
-        retries: How often a failed step is tried again, where its asset does not say.
+        retry: Whether and when a failed step is tried again, where its asset does not say.
         limits: Tag → how many steps whose asset carries it run at a time.
         memory: Bytes that the steps under way may take together, by their recorded peaks; None: any.
     """
@@ -61,7 +62,7 @@ class Conditions:
     listen: Listener = lambda _: None
     fail_fast: bool = False
     timeout: timedelta | None = None
-    retries: int = 0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Mapping[str, int] = field(default_factory=dict)
     memory: int | None = None
 
@@ -302,6 +303,7 @@ class Executor:
             if present is None
             else Source(key, present.kind, present.location, present.version),
             query=bound.asset.query,
+            retry_on=self._retry_policy(key).on,
             log=self.conditions.log(key, 1),
         )
         self._tell("step_started", key, reasons=[reason.to_dict() for reason in step.reasons])
@@ -313,10 +315,9 @@ class Executor:
 
     def _submit(self, task: StepTask, step: Step | None) -> None:
         self._running[task.key] = (task, step)
-        if task.kind == "asset":
-            timeout = self._timeout_of(task.key)
-            if timeout is not None:
-                self._deadlines[task.key] = time.monotonic() + timeout.total_seconds()
+        timeout = self._timeout_of(task)
+        if timeout is not None:
+            self._deadlines[task.key] = time.monotonic() + timeout.total_seconds()
         self.pool.submit(task)
 
     def _timeout(self) -> float | None:
@@ -330,10 +331,14 @@ class Executor:
         for key, deadline in list(self._deadlines.items()):
             if now >= deadline and key in self._running:
                 del self._deadlines[key]
-                self.pool.kill(key, f"{key} took longer than its timeout of {self._timeout_of(key)}")
+                timeout = self._timeout_of(self._running[key][0])
+                self.pool.kill(key, f"{key} took longer than its timeout of {timeout}")
 
-    def _timeout_of(self, key: str) -> timedelta | None:
-        own = self.pipeline.assets[key].asset.timeout
+    def _timeout_of(self, task: StepTask) -> timedelta | None:
+        if task.kind == "check":
+            own = self.pipeline.checks[task.key].check.timeout
+        else:
+            own = self.pipeline.assets[task.key].asset.timeout
         return own if own is not None else self.conditions.timeout
 
     def _finish(self, result: StepResult) -> None:
@@ -349,10 +354,8 @@ class Executor:
         if task.kind == "check":
             self._finish_check(task, result)
             return
-        bound = self.pipeline.assets[result.key]
         if not result.ok:
-            retries = bound.asset.retries or self.conditions.retries
-            self._failed(task, step, result, retries, bound.asset.retry_delay.total_seconds())
+            self._failed(task, step, result)
             return
         assert step is not None
         entry = self._entry(task, step, result)
@@ -369,18 +372,30 @@ class Executor:
             same_content=before == result.version,
         )
 
-    def _failed(
-        self, task: StepTask, step: Step | None, result: StepResult, retries: int, delay: float
-    ) -> None:
-        if task.attempt <= retries and not self._stopped:
-            pause = delay * 2 ** (task.attempt - 1)
+    def _retry_policy(self, key: str) -> RetryPolicy:
+        own, shared = self.pipeline.assets[key].asset, self.conditions.retry
+        return RetryPolicy(
+            shared.retries if own.retries is None else own.retries,
+            shared.delay if own.retry_delay is None else own.retry_delay,
+            own.retry_on or shared.on,
+        )
+
+    def _failed(self, task: StepTask, step: Step | None, result: StepResult) -> None:
+        policy = self._retry_policy(task.key)
+        if result.retriable and task.attempt <= policy.retries and not self._stopped:
+            pause = policy.pause(task.attempt)
             again = replace(
                 task, attempt=task.attempt + 1, log=self.conditions.log(task.key, task.attempt + 1)
             )
             self._later[task.key] = _Retry(time.monotonic() + pause, again, step, result)
             message = (result.error or {}).get("message")
             self._tell(
-                "step_retried", task.key, attempt=task.attempt, of=retries + 1, pause=pause, message=message
+                "step_retried",
+                task.key,
+                attempt=task.attempt,
+                of=policy.retries + 1,
+                pause=round(pause, 3),
+                message=message,
             )
             return
         self._fail(task, result)
@@ -484,8 +499,7 @@ class Executor:
         outcome = CheckOutcome(
             check.id, check.asset, check.name, check.blocking, mark, result.check, result.error
         )
-        if result.ok:
-            self.conditions.keep_check(outcome)
+        self.conditions.keep_check(outcome)
         self._checked(outcome)
 
     def _checked(self, outcome: CheckOutcome) -> None:

@@ -50,6 +50,14 @@ def _limits(proc: Path, cgroups: Path) -> Iterator[int]:
                         yield int((folder / name).read_text())
 
 
+def oom_kills(proc: Path = _PROC) -> int:
+    """How many processes the kernel has ended for want of memory since it started; 0 where it does not tell."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = (proc / "vmstat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return 0
+
+
 def forget_peak() -> bool:
     """Lets `peak_memory` start anew from what the process holds now. Returns whether the system can."""
     try:

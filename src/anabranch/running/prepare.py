@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -110,12 +111,19 @@ class Preparation:
         secrets = self._secrets(resources)
         with self._pool(options, resources, len(keys)) as pool:
             waiting = list(keys)
+            late: dict[str, float] = {}
             while waiting or len(found) < len(keys):
                 while waiting and pool.free > 0:
                     task = replace(
                         self._template(resources, Scope.read_only()), kind="observe", key=waiting.pop(0)
                     )
                     pool.submit(task)
+                    timeout = self.workspace.pipeline.assets[task.key].asset.timeout or options.timeout
+                    if timeout is not None:
+                        late[task.key] = time.monotonic() + timeout.total_seconds()
+                for key in [key for key, end in late.items() if end <= time.monotonic()]:
+                    del late[key]
+                    pool.kill(key, f"the observe function of {key} took longer than its timeout")
                 for result in pool.wait(1.0):
                     if isinstance(result, Progress):
                         continue
@@ -132,6 +140,7 @@ class Preparation:
                             traceback=error.get("traceback", ""),
                         )
                     found[result.key] = result.outside
+                    late.pop(result.key, None)
         return found
 
     def _secrets(self, resources: str) -> list[str]:
@@ -161,7 +170,8 @@ class Preparation:
             pool = InlinePool(self.workspace.pipeline, self.workspace.project.root, foreign)
         else:
             processes = ProcessPool(
-                replace(self.workspace.project, foreign=foreign), options.workers or os.cpu_count() or 1
+                replace(self.workspace.project, foreign=foreign, teardown=options.teardown),
+                options.workers or os.cpu_count() or 1,
             )
             processes.warm(min(size, 1))
             pool = processes

@@ -388,7 +388,7 @@ class Runner(Preparation):
     def known_check(self, fingerprint: str) -> CheckResult | None:
         """A check's result on exactly these versions, if it was ever judged."""
         note = self.catalog.get_note("check", fingerprint)
-        if note is None:
+        if note is None or note.get("crashed"):
             return None
         return CheckResult(
             passed=bool(note["passed"]),
@@ -506,8 +506,14 @@ class Runner(Preparation):
             }
 
         def keep(outcome: CheckOutcome) -> None:
-            assert outcome.result is not None
             found = outcome.result
+            if found is None:
+                # What it found earlier must not stand for what it could not find now.
+                if self.catalog.get_note("check", outcome.fingerprint) is not None:
+                    self.catalog.put_note(
+                        "check", outcome.fingerprint, {"check": outcome.id, "crashed": True}
+                    )
+                return
             self.catalog.put_note(
                 "check",
                 outcome.fingerprint,
@@ -541,7 +547,7 @@ class Runner(Preparation):
             listen=options.listen,
             fail_fast=options.fail_fast,
             timeout=options.timeout,
-            retries=options.retries,
+            retry=options.retry,
             limits=options.limits,
             memory=None if options.in_process else options.memory,
         )

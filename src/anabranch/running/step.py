@@ -23,6 +23,7 @@ from anabranch.pipeline.definitions import Pipeline, Slot
 from anabranch.pipeline.resource import Resource
 from anabranch.running.io import Source
 from anabranch.running.machine import forget_peak, peak_memory
+from anabranch.running.retry import unknown, worth_another_try
 
 if TYPE_CHECKING:
     from anabranch.lake.storage import Scope, Storage
@@ -47,6 +48,7 @@ class StepTask:
         memory: Bytes that the step's engines should stay below.
         attempt: 1, 2, …
         foreign: Names of variables that belong to other environments.
+        retry_on: Full names of the exceptions that are worth another try; none: all.
     """
 
     kind: Literal["asset", "check", "observe"]
@@ -63,11 +65,16 @@ class StepTask:
     memory: int | None = None
     attempt: int = 1
     foreign: tuple[str, ...] = ()
+    retry_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of it: a pointer to the new version, a check's finding, an outside version, or an error."""
+    """What came of it: a pointer to the new version, a check's finding, an outside version, or an error.
+
+    Attributes:
+        retriable: Whether the error is of a kind that is worth another try.
+    """
 
     key: str
     ok: bool
@@ -82,6 +89,7 @@ class StepResult:
     outside: str | None = None
     error: Mapping[str, Any] | None = None
     computed_at: str = ""
+    retriable: bool = True
 
 
 def run_step(
@@ -102,6 +110,7 @@ def run_step(
             seconds=seconds,
             memory=peak_memory(),
             computed_at=at,
+            retriable=worth_another_try(task.retry_on, error),
         )
     return StepResult(
         task.key,
@@ -285,11 +294,13 @@ def _error(error: BaseException, task: StepTask, root: Path) -> dict[str, Any]:
     own = [f for f in frames if _is_users(f.filename, root)]
     text = "".join(traceback.format_list(own)) if own else "".join(traceback.format_list(frames))
     chain = "".join(traceback.format_exception_only(error))
+    mistyped = unknown(task.retry_on)
+    hint = f"retry_on names {mistyped[0]}, which is no exception here" if mistyped else None
     if isinstance(error, AnabranchError):
         return {
             "type": type(error).__name__,
             "message": error.message,
-            "hint": error.hint,
+            "hint": "; ".join(text for text in (error.hint, hint) if text) or None,
             "place": error.place,
             "facts": _plain(error.facts),
             "traceback": f"Traceback (most recent call last):\n{text}{chain}" if own else "",
@@ -299,7 +310,7 @@ def _error(error: BaseException, task: StepTask, root: Path) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "message": f"{task.key}: {type(error).__name__}: {error}",
-        "hint": None,
+        "hint": hint,
         "place": place,
         "facts": {},
         "traceback": f"Traceback (most recent call last):\n{text}{chain}",

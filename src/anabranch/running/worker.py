@@ -3,6 +3,11 @@
 A worker is a fresh Python, never a fork: the engines that steps use keep threads, which do not survive a fork. It has a
 session of its own, so that Ctrl-C reaches only the parent, which ends it; and it ends by itself when the parent is gone.
 Its environment lacks the variables that belong to other environments.
+
+A step that is to end early, whoever wants it, is first told so (SIGTERM, which raises in the user's code, so that its
+resources are torn down), and killed with all its child processes when its time for that is over. Code that never returns
+to Python is not reached by the first, and a child that has left the worker's process group not by the second; a worker
+that is itself killed (by the kernel, for want of memory) tears nothing down.
 """
 
 from __future__ import annotations
@@ -17,12 +22,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from anabranch.errors import AnabranchError
+from anabranch.errors import AnabranchError, StepError
+from anabranch.running.machine import oom_kills
+from anabranch.running.retry import worth_another_try
 from anabranch.running.step import StepResult, StepTask, run_step
+
+TEARDOWN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Project:
         files: Relative path → SHA-256 of each file that was planned.
         query_cache: Folder of parsed queries.
         foreign: Names of the variables that the worker must not have.
+        teardown: How long a step that is to end early may take to tear its resources down.
     """
 
     target: str
@@ -44,6 +55,7 @@ class Project:
     files: Mapping[str, str] = field(default_factory=dict)
     query_cache: Path | None = None
     foreign: tuple[str, ...] = ()
+    teardown: timedelta = TEARDOWN
 
 
 @dataclass(frozen=True)
@@ -68,10 +80,10 @@ class Pool(Protocol):
         """What came in; empty when the time is over."""
 
     def kill(self, key: str, why: str) -> None:
-        """Ends a task's process; its result is an error that says why."""
+        """Ends a task: it may tear its resources down, then its process is killed. Its result is an error that says why."""
 
     def close(self) -> None:
-        """Ends all processes at once. Idempotent."""
+        """Ends all tasks as `kill` does, then all processes. Idempotent."""
 
 
 class InlinePool:
@@ -109,8 +121,11 @@ class InlinePool:
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
+    sentinel: int | None = None
     task: StepTask | None = None
     why: str | None = None
+    deadline: float = 0.0
+    oom_kills: int = 0
 
 
 class ProcessPool:
@@ -140,25 +155,39 @@ class ProcessPool:
             worker = self._start()
             self._workers.append(worker)
         worker.task = task
+        worker.oom_kills = oom_kills()
         try:
             worker.connection.send(task)
         except OSError:
             # It died while idle: its place is taken by a fresh one, once.
             self._end(worker)
             fresh = self._start()
-            fresh.task = task
+            fresh.task, fresh.oom_kills = task, oom_kills()
             self._workers.append(fresh)
             fresh.connection.send(task)
 
     def wait(self, timeout: float | None) -> list[StepResult | Progress]:
         """Results and progress from any worker; a worker that died tells so as a failed result."""
-        busy = {w.connection: w for w in self._workers if w.task is not None}
+        busy: dict[Any, _Worker] = {w.connection: w for w in self._workers if w.task is not None}
         if not busy:
             return []
+        # A child that a step has forked may keep the connection open: the process itself is watched, too.
+        busy |= {w.sentinel: w for w in busy.values() if w.sentinel is not None}
+        for late in [w for w in busy.values() if w.why is not None and w.deadline <= time.monotonic()]:
+            _kill(late.process)
+        ends = [w.deadline - time.monotonic() for w in busy.values() if w.why is not None]
+        if ends:
+            timeout = max(0.05, min([*ends, *([] if timeout is None else [timeout])]))
         found: list[StepResult | Progress] = []
-        for connection in wait(list(busy), timeout):
-            worker = busy[connection]  # type: ignore[index]
+        for ready in wait(list(busy), timeout):
+            worker = busy[ready]
+            if worker.task is None or worker not in self._workers:
+                continue  # told already: both of its signs were there
+            if ready is not worker.connection and worker.connection.poll():
+                continue  # what it still said comes first
             try:
+                if ready is not worker.connection:
+                    raise EOFError
                 message = worker.connection.recv()
             except (EOFError, OSError):
                 found.append(self._died(worker))
@@ -172,17 +201,25 @@ class ProcessPool:
         return found
 
     def kill(self, key: str, why: str) -> None:
-        """Kills the worker of that task; `wait` then returns an error with this sentence."""
+        """Ends the worker of that task; `wait` then returns an error with this sentence."""
         for worker in self._workers:
-            if worker.task is not None and worker.task.key == key:
+            if worker.task is not None and worker.task.key == key and worker.why is None:
                 worker.why = why
-                _kill(worker.process)
+                worker.deadline = time.monotonic() + self._project.teardown.total_seconds()
+                worker.process.terminate()
 
     def close(self) -> None:
-        """Kills every worker with its children."""
-        self._closed = True
-        for worker in list(self._workers):
-            self._end(worker)
+        """Ends every worker with its children; those with a task may tear their resources down before."""
+        try:
+            busy = [worker for worker in self._workers if worker.task is not None]
+            for worker in busy:
+                worker.process.terminate()
+            end = time.monotonic() + self._project.teardown.total_seconds()
+            for worker in busy:
+                _until_gone(worker, end)
+        finally:
+            for worker in list(self._workers):
+                self._end(worker)
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
@@ -199,14 +236,23 @@ class ProcessPool:
         theirs.close()
         connection = Connection(ours.detach())
         connection.send(self._project)
-        return _Worker(process, connection)
+        # Not every system can: there the connection alone tells that a worker is gone.
+        sentinel = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
+        return _Worker(process, connection, sentinel)
 
     def _died(self, worker: _Worker) -> StepResult:
         assert worker.task is not None
         key = worker.task.key
         code = self._end(worker)
+        raised: BaseException = StepError(key)
         if worker.why is not None:
-            message, hint = worker.why, None
+            message, hint, raised = worker.why, None, TimeoutError(key)
+        elif code == -signal.SIGKILL and oom_kills() > worker.oom_kills:
+            message = f"{key}: the kernel ended its process: the machine, or the container, was out of memory"
+            hint = (
+                "let less run beside it: --workers 1, or [run] memory in anabranch.toml; or let it hold less at a time:"
+                " yield tables, or take a pyarrow.RecordBatchReader"
+            )
         elif code is not None and code < 0:
             name = signal.Signals(-code).name
             message = f"{key}: its process was ended by {name}"
@@ -226,14 +272,31 @@ class ProcessPool:
             "traceback": "",
             "users": False,
         }
-        return StepResult(key, ok=False, error=error)
+        return StepResult(
+            key, ok=False, error=error, retriable=worth_another_try(worker.task.retry_on, raised)
+        )
 
     def _end(self, worker: _Worker) -> int | None:
         if worker in self._workers:
             self._workers.remove(worker)
         _kill(worker.process)
         worker.connection.close()
+        if worker.sentinel is not None:
+            os.close(worker.sentinel)
+            worker.sentinel = None
         return worker.process.wait()
+
+
+def _until_gone(worker: _Worker, end: float) -> None:
+    """Waits for the end of a worker's process, without asking for its code: its process group keeps its number so."""
+    signs: list[Any] = [worker.connection if worker.sentinel is None else worker.sentinel]
+    while (left := end - time.monotonic()) > 0 and wait(signs, left):
+        if worker.sentinel is not None:
+            return
+        try:
+            worker.connection.recv()
+        except (EOFError, OSError):
+            return
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -273,14 +336,42 @@ def _output_to(path: str | None) -> Iterator[None]:
             os.close(saved)
 
 
-def _watch_parent() -> None:
-    """Ends the process when its parent is gone, whatever it is doing: nobody could take its result."""
+class _Ended(BaseException):
+    """Raised in the user's code when the step is to end: whatever it holds is let go on the way out."""
+
+
+_ending = threading.Event()
+
+
+def _end_when_told() -> None:
+    """SIGTERM ends the step under way, once: what tears resources down must not be interrupted again."""
+
+    def end(_number: int, _frame: Any) -> None:
+        if not _ending.is_set():
+            _ending.set()
+            raise _Ended
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _leave() -> None:
+    """Ends this process and all that it has started."""
+    with contextlib.suppress(OSError):
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _watch_parent(teardown: timedelta) -> None:
+    """Ends the step and the process when its parent is gone, whatever it is doing: nobody could take its result."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(teardown.total_seconds())
+        _leave()
 
     threading.Thread(target=watch, daemon=True, name="anabranch-parent-watch").start()
 
@@ -313,8 +404,16 @@ def _error_result(task: StepTask, error: BaseException) -> StepResult:
 def main(descriptor: int) -> None:
     """The worker's loop. It answers every task, and ends when the connection does."""
     connection = Connection(descriptor)
-    _watch_parent()
     project: Project = connection.recv()
+    _watch_parent(project.teardown)
+    try:
+        _end_when_told()
+        _serve(connection, project)
+    except _Ended:
+        _leave()
+
+
+def _serve(connection: Connection, project: Project) -> None:
     # The definitions are imported with the first task, so that what they print goes to a log, not to the parent's terminal.
     pipeline: Any = None
     with contextlib.suppress(EOFError, OSError):
@@ -328,6 +427,9 @@ def main(descriptor: int) -> None:
                     result = run_step(pipeline, task, root=project.root, on_progress=progress)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
                     result = _error_result(task, error)
+            if _ending.is_set():
+                # The user's code went on all the same: what it returned after it was told to end is not whole.
+                raise _Ended
             connection.send(result)
 
 

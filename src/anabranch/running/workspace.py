@@ -14,7 +14,8 @@ from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan
 from anabranch.running.events import Listener
 from anabranch.running.outcome import Execution
-from anabranch.running.worker import Project
+from anabranch.running.retry import RetryPolicy
+from anabranch.running.worker import TEARDOWN, Project
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class RunOptions:
         fail_fast: Start nothing more after a failure.
         listen: Told of every event.
         timeout: How long a step may take, where its asset does not say.
-        retries: How often a failed step is tried again, where its asset does not say.
+        retry: Whether and when a failed step is tried again, where its asset does not say.
+        teardown: How long a step that is ended may take to tear its resources down.
         limits: Tag → how many steps whose asset carries it run at a time.
         memory: Bytes that the steps under way may take together, by their recorded peaks; None: any.
     """
@@ -83,7 +85,8 @@ class RunOptions:
     fail_fast: bool = False
     listen: Listener = lambda _: None
     timeout: timedelta | None = None
-    retries: int = 0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    teardown: timedelta = TEARDOWN
     limits: Mapping[str, int] = field(default_factory=dict)
     memory: int | None = None
 

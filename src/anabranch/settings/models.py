@@ -217,6 +217,17 @@ class Run(_Table):
     )
     timeout: DurationOrNever = _field("never", 'How long a step may take; `"never"` for any time.')
     retries: int = _field(0, "How often a step that failed is tried again.", ge=0, le=100)
+    retry_delay: Duration = _field(
+        "1s", "Time before the second try; doubles with each further one, and has a little chance added."
+    )
+    retry_on: tuple[str, ...] = _field(
+        (),
+        'Full names of the exceptions that are worth another try, such as `"httpx.TransportError"`; none: all.',
+    )
+    teardown_timeout: Duration = _field(
+        "10s",
+        "How long a step that is ended (by its timeout, by Ctrl-C) may take to tear its resources down before its process is killed.",
+    )
     in_process: bool = _field(
         False,
         "Whether steps run in the process that started them, one after the other, which suits a debugger.",
@@ -224,6 +235,18 @@ class Run(_Table):
     limits: dict[str, Annotated[int, Field(ge=1)]] = _field(
         {}, "How many steps whose asset carries this tag run at a time."
     )
+
+    @field_validator("retry_on", mode="before")
+    @classmethod
+    def _check_retry_on(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise mistake("must be a list of exceptions", f'write retry_on = ["{value}"]')
+        for one in value if isinstance(value, list) else ():
+            if not isinstance(one, str) or not all(part.isidentifier() for part in one.split(".")):
+                raise mistake(
+                    f"{one!r} is no exception's name", 'write it in full, like "httpx.TransportError"'
+                )
+        return tuple(value) if isinstance(value, list) else value
 
 
 class History(_Table):
