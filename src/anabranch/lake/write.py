@@ -22,6 +22,7 @@ from anabranch.errors import LakeError, UnstorableError
 from anabranch.lake import manifest
 from anabranch.lake.arrow import conform, storable_schema
 from anabranch.lake.avro import AvroError
+from anabranch.lake.compact import run_to_merge, runs_of_small
 from anabranch.lake.fields import NAME_MAPPING, arrow_schema, assign_fields, leaves, name_mapping
 from anabranch.lake.read import PLAIN, VERSION, Table
 from anabranch.lake.slabs import SMALL, chained, count_nans, dictionaries, slabs
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 
 GROUP_ROWS = 1 << 18
-_MERGE = 16  # manifests of one size that are merged into one of the next
 
 Json = Any
 Progress = Callable[[int], None]
@@ -107,7 +107,7 @@ def write_table(
     spec = next(each for each in base["partition-specs"] if each["spec-id"] == base["default-spec-id"])
     if spec["fields"]:  # a table that is written whole is not partitioned
         spec = {"spec-id": max(each["spec-id"] for each in base["partition-specs"]) + 1, "fields": []}
-    writer = _Writer(storage, key, iceberg, spec["spec-id"], base["last-sequence-number"] + 1)
+    writer = Writer(storage, key, iceberg, spec["spec-id"], base["last-sequence-number"] + 1)
     writer.write_data(data, threads, on_progress)
     rows = [writer.write_manifest(writer.entries)] if writer.entries else []
     metadata = {
@@ -138,8 +138,8 @@ def append_table(
 ) -> Written:
     """Writes a table that holds the previous one's rows, whose files it shares, and the given ones.
 
-    The version is updated by the new rows alone. The cost does not grow with the number of earlier appends but for
-    the list of manifests, which are merged as they become many.
+    The version is updated by the new rows alone. The cost does not grow with the number of earlier appends: manifests,
+    and the small files of small appends, are merged as they become many.
 
     Args:
         storage: As for `write_table`; the previous table may lie elsewhere in the warehouse.
@@ -153,29 +153,25 @@ def append_table(
         UnstorableError: the columns or their types differ, or a value can't be stored exactly.
         IsolationError: the scope does not reach the table's folder.
     """
-    before = previous.metadata
-    base = _base(before)
-    iceberg = _current_schema(before)
-    assert iceberg is not None
-    source = _align(data, previous.schema, key)
-    specs = base["partition-specs"]
-    spec = next((each for each in specs if not each["fields"]), None)
-    if spec is None:  # files without a partition may stand beside partitioned ones
-        spec = {"spec-id": max(each["spec-id"] for each in specs) + 1, "fields": []}
-        specs = [*specs, spec]
-    writer = _Writer(storage, key, iceberg, spec["spec-id"], base["last-sequence-number"] + 1)
+    base, iceberg, spec_id = base_metadata(previous)
+    source = align(data, previous.schema, key)
+    writer = Writer(storage, key, iceberg, spec_id, base["last-sequence-number"] + 1)
     writer.write_data(source, threads, on_progress)
     old_content = _content(previous)
     totals = (previous.rows, previous.bytes, previous.file_count)
     if not writer.entries:
         return Written(previous.location, str(old_content), *totals)
-    listed = [*previous.manifests(), writer.write_manifest(writer.entries)]
+    listed = writer.merge([*previous.manifests(), writer.write_manifest(writer.entries)], previous)
     content = old_content + writer.content
     return writer.finish(
-        {**base, "partition-specs": specs},
-        writer.merge(listed),
+        base,
+        listed,
         content,
-        (content.rows, totals[1] + writer.bytes, totals[2] + len(writer.entries)),
+        (
+            content.rows,
+            totals[1] + writer.bytes - writer.saved_bytes,
+            totals[2] + len(writer.entries) - writer.saved_files,
+        ),
         operation="append",
         plain=previous.plain,
     )
@@ -243,6 +239,19 @@ def _base(before: Json | None) -> Json:
     }
 
 
+def base_metadata(previous: Table) -> tuple[Json, Json, int]:
+    """What a table that goes on from another starts with: metadata, schema, and the id of a spec without partitions."""
+    base = _base(previous.metadata)
+    iceberg = _current_schema(previous.metadata)
+    assert iceberg is not None
+    specs = base["partition-specs"]
+    spec = next((each for each in specs if not each["fields"]), None)
+    if spec is None:  # files without a partition may stand beside partitioned ones
+        spec = {"spec-id": max(each["spec-id"] for each in specs) + 1, "fields": []}
+        base["partition-specs"] = [*specs, spec]
+    return base, iceberg, spec["spec-id"]
+
+
 def _current_schema(before: Json | None) -> Json | None:
     if before is None:
         return None
@@ -256,7 +265,7 @@ def _content(table: Table) -> Content:
         return content_of(table.to_batches())
 
 
-def _align(
+def align(
     data: pa.Table | pa.RecordBatchReader, target: pa.Schema, key: str
 ) -> pa.Table | pa.RecordBatchReader:
     """The data with the table's columns in the table's order, of types that `conform` widens to the table's."""
@@ -303,7 +312,7 @@ def _check_widens(given: pa.DataType, target: pa.DataType, path: str, key: str) 
         )
 
 
-class _Writer:
+class Writer:
     """One write: where its files go, what it has written, and what that adds up to."""
 
     def __init__(self, storage: Storage, key: str, schema: Json, spec_id: int, sequence_number: int) -> None:
@@ -320,6 +329,9 @@ class _Writer:
         self.entries: list[manifest.Entry] = []
         self.content = Content.empty(self.arrow)
         self.bytes = 0
+        self.saved_bytes = 0  # by compaction
+        self.saved_files = 0
+        self._slabs = -1
         self._manifests: list[str] = []
 
     # data
@@ -328,7 +340,7 @@ class _Writer:
         self, data: pa.Table | pa.RecordBatchReader, threads: int, on_progress: Progress | None
     ) -> None:
         """Writes all rows as Parquet files, and makes them durable."""
-        numbered = enumerate(slabs(data))
+        numbered = enumerate(slabs(data), self._slabs + 1)
         first = next(numbered, None)
         second = next(numbered, None) if first is not None else None
         if first is not None and (second is None or threads < 2):
@@ -351,6 +363,7 @@ class _Writer:
         self.storage.settle(entry["data_file"]["file_path"] for entry in self.entries)
 
     def _collect(self, slab: _Slab, on_progress: Progress | None) -> None:
+        self._slabs += 1
         self.entries.append(slab.entry)
         self.content += slab.content
         self.bytes += slab.entry["data_file"]["file_size_in_bytes"]
@@ -403,21 +416,16 @@ class _Writer:
         self._manifests.append(self.storage.put_bytes(path, data))
         return row
 
-    def merge(self, rows: list[manifest.Entry]) -> list[manifest.Entry]:
-        """The list with runs of small manifests merged, so that its length grows with the logarithm of the files.
+    def merge(self, rows: list[manifest.Entry], table: Table) -> list[manifest.Entry]:
+        """The list with runs of small manifests, and of the small files in them, merged; see `anabranch.lake.compact`.
 
-        Manifests are merged with neighbours of their own size only, by sixteens: an entry is copied but a few times
-        in a table's life. Manifests of deletes, partitions and other specs stay as they are.
+        Manifests of deletes, partitions and other specs stay as they are.
+
+        Args:
+            rows: The whole list.
+            table: A handle under whose schema the files are read.
         """
-        at = len(rows)
-        while at > 0:
-            size = _tier(rows[at - 1])
-            start = at
-            while start > 0 and self._mergeable(rows[start - 1]) and _tier(rows[start - 1]) == size:
-                start -= 1
-            if at - start < _MERGE:
-                at = min(start, at - 1)
-                continue
+        while (run := run_to_merge(rows, self._mergeable)) is not None:
             try:
                 entries = [
                     {
@@ -426,14 +434,30 @@ class _Writer:
                         if entry["snapshot_id"] == self.snapshot_id
                         else manifest.EXISTING,
                     }
-                    for row in rows[start:at]
+                    for row in rows[slice(*run)]
                     for entry in manifest.decode_manifest(self.storage.read_bytes(row["manifest_path"]), row)
                 ]
             except AvroError:  # packed by another engine in a way that is not read here
                 return rows
-            rows = [*rows[:start], self.write_manifest(entries), *rows[at:]]
-            at = start + 1
+            merged = [
+                entry
+                for small, files in runs_of_small(entries)
+                for entry in ([self._compacted(files, table)] if small else files)
+            ]
+            rows = [*rows[: run[0]], self.write_manifest(merged), *rows[run[1] :]]
         return rows
+
+    def _compacted(self, files: list[manifest.Entry], table: Table) -> manifest.Entry:
+        """One data file with the rows of several."""
+        self._slabs += 1
+        slab = self._write_slab((self._slabs, list(table.scan_files(files))))
+        self.storage.settle([slab.entry["data_file"]["file_path"]])
+        new = slab.entry["data_file"]
+        self.saved_files += len(files) - 1
+        self.saved_bytes += (
+            sum(each["data_file"]["file_size_in_bytes"] for each in files) - new["file_size_in_bytes"]
+        )
+        return slab.entry
 
     def _mergeable(self, row: manifest.Entry) -> bool:
         return bool(row["content"] == manifest.DATA and row["partition_spec_id"] == self.spec_id)
@@ -500,10 +524,13 @@ class _Slab:
     content: Content
 
 
-def _tier(row: manifest.Entry) -> int:
-    """The size class of a manifest: 0 for up to 15 files, 1 for up to 255, …"""
-    files = int(row["added_files_count"] + row["existing_files_count"])
-    return (max(1, files).bit_length() - 1) // 4
-
-
-__all__ = ["Written", "append_table", "write_file_asset", "write_table"]
+__all__ = [
+    "Progress",
+    "Writer",
+    "Written",
+    "align",
+    "append_table",
+    "base_metadata",
+    "write_file_asset",
+    "write_table",
+]
