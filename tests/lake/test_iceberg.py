@@ -710,7 +710,7 @@ def test_rows_that_a_delete_file_takes_away_are_not_there(world: World) -> None:
     content, row = manifest.encode_manifest(
         [{"status": 1, **numbers_of, "data_file": file}],
         schema=first.current_schema,
-        spec_id=0,
+        partitioning=manifest.Partitioning({"spec-id": 0, "fields": []}),
         path=f"{folder}/metadata/deletes.avro",
         snapshot_id=snapshot["snapshot-id"],
         sequence_number=1,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.errors import IsolationError, LakeError, MissingFileError
 from anabranch.lake import manifest
 from anabranch.lake.project import is_plain_file
-from anabranch.lake.read import PLAIN, VERSION, Table
+from anabranch.lake.read import PARTITIONS, PLAIN, VERSION, Table
 from anabranch.lake.storage import missing_file
 from anabranch.lake.version import Content, ContentHasher
 
@@ -79,7 +79,9 @@ def _unrecorded(snapshot: Json) -> Json:
     summary = snapshot.get("summary") or {"operation": "overwrite"}
     return {
         **out,
-        "summary": {name: value for name, value in summary.items() if name not in (VERSION, PLAIN)},
+        "summary": {
+            name: value for name, value in summary.items() if name not in (VERSION, PLAIN, PARTITIONS)
+        },
     }
 
 

@@ -9,6 +9,7 @@ knows nothing of where a table is.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from anabranch.errors import LakeError
@@ -55,7 +56,10 @@ def entries_by_pyiceberg(table: IcebergTable) -> list[manifest.Entry]:
             "data_file": {
                 "content": int(entry.data_file.content),
                 "file_format": str(entry.data_file.file_format),
-                "partition": {"values": True} if len(entry.data_file.partition) else {},
+                "partition": {
+                    str(at): _partition_value(entry.data_file.partition[at])
+                    for at in range(len(entry.data_file.partition))
+                },
                 "file_path": entry.data_file.file_path,
                 "record_count": entry.data_file.record_count,
                 "file_size_in_bytes": entry.data_file.file_size_in_bytes,
@@ -64,6 +68,10 @@ def entries_by_pyiceberg(table: IcebergTable) -> list[manifest.Entry]:
         for listed in snapshot.manifests(table.io)
         for entry in listed.fetch_manifest_entry(table.io)
     ]
+
+
+def _partition_value(value: Any) -> Any:
+    return (value - date(1970, 1, 1)).days if isinstance(value, date) else value
 
 
 def manifests_by_pyiceberg(table: IcebergTable) -> list[manifest.Entry]:

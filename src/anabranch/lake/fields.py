@@ -6,6 +6,8 @@ engines that read by id, diffs and older files agree on which column is which. K
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -259,6 +261,24 @@ def _arrow_type(kind: Json, ids: bool) -> pa.DataType:
     if found := _FIXED.fullmatch(kind):
         return pa.binary(int(found[1]))
     raise LakeError(f"the type {kind!r} is not one of Iceberg's format version 2")
+
+
+def form_of(schema: Json) -> str:
+    """A digest of what files written with the schema look like: columns in their order, ids and types."""
+    found = json.dumps(_bare(schema["fields"]), separators=(",", ":"))
+    return hashlib.sha256(found.encode()).hexdigest()[:16]
+
+
+def _bare(node: Json) -> Json:
+    if isinstance(node, list):
+        return [_bare(each) for each in node]
+    if isinstance(node, dict):
+        return {
+            name: _bare(each)
+            for name, each in sorted(node.items())
+            if not name.endswith("required") and name != "doc"
+        }
+    return node
 
 
 def field_ids(schema: Json) -> dict[str, int]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from anabranch.lake import avro
@@ -47,37 +49,49 @@ def _record(name: str, fields: list[Json]) -> Json:
     return {"type": "record", "name": name, "fields": fields}
 
 
-_DATA_FILE = _record(
-    "r2",
-    [
-        _field(134, "content", "int"),
-        _field(100, "file_path", "string"),
-        _field(101, "file_format", "string"),
-        _field(102, "partition", _record("r102", [])),
-        _field(103, "record_count", "long"),
-        _field(104, "file_size_in_bytes", "long"),
-        _optional(108, "column_sizes", _map(117, 118, "long")),
-        _optional(109, "value_counts", _map(119, 120, "long")),
-        _optional(110, "null_value_counts", _map(121, 122, "long")),
-        _optional(137, "nan_value_counts", _map(138, 139, "long")),
-        _optional(125, "lower_bounds", _map(126, 127, "bytes")),
-        _optional(128, "upper_bounds", _map(129, 130, "bytes")),
-        _optional(131, "key_metadata", "bytes"),
-        _optional(132, "split_offsets", _array(133, "long")),
-        _optional(135, "equality_ids", _array(136, "int")),
-        _optional(140, "sort_order_id", "int"),
-    ],
-)
-_ENTRY = _record(
-    "manifest_entry",
-    [
-        _field(0, "status", "int"),
-        _optional(1, "snapshot_id", "long"),
-        _optional(3, "sequence_number", "long"),
-        _optional(4, "file_sequence_number", "long"),
-        _field(2, "data_file", _DATA_FILE),
-    ],
-)
+def _data_file(partition: list[Json]) -> Json:
+    return _record(
+        "r2",
+        [
+            _field(102, "partition", _record("r102", partition)) if each is None else each
+            for each in _DATA_FILE
+        ],
+    )
+
+
+_DATA_FILE: list[Json] = [
+    _field(134, "content", "int"),
+    _field(100, "file_path", "string"),
+    _field(101, "file_format", "string"),
+    None,  # the partition
+    _field(103, "record_count", "long"),
+    _field(104, "file_size_in_bytes", "long"),
+    _optional(108, "column_sizes", _map(117, 118, "long")),
+    _optional(109, "value_counts", _map(119, 120, "long")),
+    _optional(110, "null_value_counts", _map(121, 122, "long")),
+    _optional(137, "nan_value_counts", _map(138, 139, "long")),
+    _optional(125, "lower_bounds", _map(126, 127, "bytes")),
+    _optional(128, "upper_bounds", _map(129, 130, "bytes")),
+    _optional(131, "key_metadata", "bytes"),
+    _optional(132, "split_offsets", _array(133, "long")),
+    _optional(135, "equality_ids", _array(136, "int")),
+    _optional(140, "sort_order_id", "int"),
+]
+
+
+def _entry(partition: list[Json]) -> Json:
+    return _record(
+        "manifest_entry",
+        [
+            _field(0, "status", "int"),
+            _optional(1, "snapshot_id", "long"),
+            _optional(3, "sequence_number", "long"),
+            _optional(4, "file_sequence_number", "long"),
+            _field(2, "data_file", _data_file(partition)),
+        ],
+    )
+
+
 _SUMMARY = _record(
     "r508",
     [
@@ -109,40 +123,145 @@ _LISTED = _record(
 )
 
 
-_ENTRIES = avro.Schema(_ENTRY)
 _LIST = avro.Schema(_LISTED)
+
+
+@cache
+def _entries(partition: tuple[tuple[int, str, str], ...]) -> avro.Schema:
+    """The schema of a manifest whose partitions have these fields: id, name and Iceberg type."""
+    return avro.Schema(
+        _entry([_optional(number, name, _avro_type(kind)) for number, name, kind in partition])
+    )
+
+
+def _avro_type(kind: str) -> Json:
+    if kind == "date":
+        return {"type": "int", "logicalType": "date"}
+    return kind
 
 
 def _names(*records: Json) -> dict[int, str]:
     return {each["field-id"]: each["name"] for record in records for each in record["fields"]}
 
 
-_ENTRY_NAMES = _names(_ENTRY, _DATA_FILE)
+_ENTRY_NAMES = _names(_entry([]), _data_file([]))
 _LISTED_NAMES = _names(_LISTED, _SUMMARY)
 LISTED_FIELDS = _LISTED["fields"]
 _COUNTS = ("added_files_count", "existing_files_count", "added_rows_count", "existing_rows_count")
 
 
+@dataclass(frozen=True)
+class Partitioning:
+    """A partition spec as manifests need it.
+
+    Attributes:
+        spec: The spec's JSON value.
+        types: The Iceberg type of each field's values.
+    """
+
+    spec: Json
+    types: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[tuple[int, str, str], ...]:
+        """Of each field the id, the name that Avro takes, and the type."""
+        pairs = zip(self.spec["fields"], self.types, strict=True)
+        return tuple((each["field-id"], _avro_name(each["name"]), kind) for each, kind in pairs)
+
+    def record(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The partition of a data file."""
+        return {name: value for (_, name, _), value in zip(self.fields, values, strict=True)}
+
+    def summaries(self, all_values: Sequence[Sequence[Any]]) -> list[Json]:
+        """Of each field what a manifest's row says of the values in it."""
+        found = []
+        for at, kind in enumerate(self.types):
+            values = [each[at] for each in all_values if each[at] is not None]
+            found.append(
+                {
+                    "contains_null": len(values) < len(all_values),
+                    "contains_nan": False,
+                    "lower_bound": _single(kind, min(values)) if values else None,
+                    "upper_bound": _single(kind, max(values)) if values else None,
+                }
+            )
+        return found
+
+    def bounds(self, row: Entry) -> list[tuple[Any, Any]] | None:
+        """Between which values a manifest's partitions lie, by its row in the list; None where it does not say."""
+        summaries = row.get("partitions")
+        if not summaries or len(summaries) != len(self.types):
+            return None
+        found = []
+        for kind, each in zip(self.types, summaries, strict=True):
+            lower, upper = each.get("lower_bound"), each.get("upper_bound")
+            if each["contains_null"] or lower is None or upper is None or kind not in (*_INTEGERS, "string"):
+                return None
+            found.append((_read(kind, lower), _read(kind, upper)))
+        return found
+
+    def may_hold(self, row: Entry, wanted: Iterable[Sequence[Any]]) -> bool:
+        """Whether a manifest may have files of one of these partitions, by its row in the list."""
+        bounds = self.bounds(row)
+        if bounds is None:
+            return True
+        return any(
+            all(lower <= value <= upper for value, (lower, upper) in zip(each, bounds, strict=True))
+            for each in wanted
+        )
+
+
+def values_of(entry: Entry) -> tuple[Any, ...]:
+    """What the partition of a data file holds, in the order of the spec's fields."""
+    return tuple((entry["data_file"].get("partition") or {}).values())
+
+
+_INTEGERS = {"int": "<i", "date": "<i", "long": "<q"}
+
+
+def _single(kind: str, value: Any) -> bytes:
+    return struct.pack(_INTEGERS[kind], value) if kind in _INTEGERS else value.encode()
+
+
+def _read(kind: str, raw: bytes) -> Any:
+    return struct.unpack(_INTEGERS[kind], raw)[0] if kind in _INTEGERS else raw.decode()
+
+
+def _avro_name(name: str) -> str:
+    """A name as Avro allows them, as Iceberg's own writer changes them."""
+    made = "".join(
+        each if each == "_" or (each.isascii() and each.isalnum()) else f"_x{ord(each):X}" for each in name
+    )
+    return f"_{made}" if made[:1].isdigit() else made
+
+
 def encode_manifest(
-    entries: Sequence[Entry], *, schema: Json, spec_id: int, path: str, snapshot_id: int, sequence_number: int
+    entries: Sequence[Entry],
+    *,
+    schema: Json,
+    partitioning: Partitioning,
+    path: str,
+    snapshot_id: int,
+    sequence_number: int,
 ) -> tuple[bytes, Entry]:
-    """A manifest of data files without a partition, and its row for the manifest list.
+    """A manifest of data files, and its row for the manifest list.
 
     Args:
         entries: What `added_entry` returns, or entries of other manifests with status ``EXISTING`` and all numbers set.
         schema: The table's Iceberg schema.
-        spec_id: Id of a partition spec without fields.
+        partitioning: The partition spec that all of them are of.
         path: Where the manifest will be.
         snapshot_id: The snapshot that writes it.
         sequence_number: The snapshot's.
     """
+    spec_id = partitioning.spec["spec-id"]
     data = avro.encode(
-        _ENTRIES,
+        _entries(partitioning.fields),
         entries,
         {
             "schema": json.dumps(schema),
             "schema-id": str(schema["schema-id"]),
-            "partition-spec": "[]",
+            "partition-spec": json.dumps(partitioning.spec["fields"]),
             "partition-spec-id": str(spec_id),
             "format-version": "2",
             "content": "data",
@@ -165,6 +284,9 @@ def encode_manifest(
         "added_rows_count": sum(added),
         "existing_rows_count": sum(kept),
         "deleted_rows_count": 0,
+        "partitions": partitioning.summaries([values_of(entry) for entry in entries])
+        if partitioning.types
+        else None,
     }
 
 

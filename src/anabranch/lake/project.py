@@ -7,7 +7,7 @@ specification, "Column projection" and "Schema evolution". Knows nothing of dele
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anabranch.lake.arrow import convert, list_offsets, null_mask
@@ -42,7 +42,7 @@ def scan_file(
     columns: Sequence[str],
     *,
     mapping: Sequence[Json] = (),
-    partitioned: bool = False,
+    supplied: Collection[int] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one Parquet file under a table's current schema, in order, as a stream.
 
@@ -52,11 +52,11 @@ def scan_file(
         schema: The table's current Iceberg schema.
         columns: Names of the columns wanted.
         mapping: The table's name mapping, for a file whose columns have no ids.
-        partitioned: Whether the file belongs to a partition, which may hold the values of a column that it lacks.
+        supplied: Ids of the columns whose values the file's partition holds, should the file lack them.
 
     Raises:
         OSError: the file can't be read.
-        LacksColumnError: a column is missing and the file is partitioned.
+        LacksColumnError: such a column is missing.
         UnstorableError: a value does not fit the column's type of today.
     """
     import pyarrow as pa
@@ -68,7 +68,7 @@ def scan_file(
     full = arrow_schema(schema, ids=True)
     target = [full.field(name) for name in columns]
     present = [field for field in target if _id(field) in places]
-    if partitioned and len(present) < len(target):
+    if any(_id(field) in supplied and _id(field) not in places for field in target):
         raise LacksColumnError(path)
     names = [physical.field(places[_id(field)]).name for field in present]
     scanner = ds.Scanner.from_fragment(

@@ -12,7 +12,7 @@ Knows nothing of refs: a handle points to one immutable ``metadata.json``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,11 @@ from anabranch.lake.engines import (
     quoted,
     row_filter,
 )
-from anabranch.lake.fields import NAME_MAPPING, arrow_schema, field_ids
+from anabranch.lake.fields import NAME_MAPPING, arrow_schema, field_ids, form_of
+from anabranch.lake.layout import Layout
+from anabranch.lake.partition_map import PartitionMap
 from anabranch.lake.project import LacksColumnError, scan_file
+from anabranch.lake.slices import layout_of, value_types
 from anabranch.lake.storage import Storage, missing_file
 from anabranch.lake.version import Content, content_of
 
@@ -49,6 +52,9 @@ VERSION = "anabranch.version"
 """In a snapshot's summary: the content version of the table at that snapshot."""
 PLAIN = "anabranch.plain"
 """In a snapshot's summary: ``true`` if every data file has exactly the current schema and nothing is deleted from it."""
+
+PARTITIONS = "anabranch.partitions"
+"""In a snapshot's summary: where the partition map that goes with the snapshot is."""
 
 Json = Any
 _GLOB = set("*?[]{}")
@@ -73,6 +79,9 @@ class Table:
         version: The content's version, if known.
     """
 
+    _only: frozenset[str] | None = None
+    """Keys of the partitions that this handle reads; None: all of the table."""
+
     def __init__(self, key: str, location: str, storage: Storage, version: str | None = None) -> None:
         self.key = key
         self.location = location
@@ -87,10 +96,11 @@ class Table:
         return table
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("key", "location", "_storage", "_version")}
+        return {name: getattr(self, name) for name in ("key", "location", "_storage", "_version", "_only")}
 
     def __repr__(self) -> str:
-        return f"<table {self.key} {self.location}>"
+        part = "" if self._only is None else f" {len(self._only)} partitions of"
+        return f"<table{part} {self.key} {self.location}>"
 
     # what it is
 
@@ -153,7 +163,7 @@ class Table:
     def version(self) -> str:
         """The content's version: as given, as recorded in the table, or computed from all its rows."""
         if self._version is None:
-            recorded = self._summary.get(VERSION)
+            recorded = self._summary.get(VERSION) if self._only is None else self._restricted_version()
             if recorded is None:
                 recorded = str(content_of(self.to_batches()))
             self._version = recorded
@@ -170,44 +180,152 @@ class Table:
     @cached_property
     def bytes(self) -> int:
         """The size of all data files."""
+        if self._only is not None:
+            return sum(state.bytes for state in self._restriction.states())
         recorded = self._summary.get("total-files-size") if VERSION in self._summary else None
         return int(recorded) if recorded is not None else sum(file.bytes for file in self.files())
 
     @cached_property
     def file_count(self) -> int:
         """The number of data files."""
+        if self._only is not None:
+            return self._restriction.files
         recorded = self._summary.get("total-data-files") if VERSION in self._summary else None
         return int(recorded) if recorded is not None else len(self.files())
 
     @property
     def plain(self) -> bool:
         """Whether every file has exactly the current schema and nothing is deleted, so that Parquet can be read directly."""
-        return self._snapshot is None or self._summary.get(PLAIN) == "true"
+        whole = self._snapshot is None or self._summary.get(PLAIN) == "true"
+        if whole or self._only is None:
+            return whole
+        return self._restriction.forms <= {form_of(self.current_schema)}
 
     @property
     def manifest_list(self) -> str | None:
         """Where the manifest list is; None for a table that never held a row."""
         return None if self._snapshot is None else self._snapshot.get("manifest-list")
 
+    # partitions
+
+    @cached_property
+    def spec(self) -> Json:
+        """The default partition spec as a JSON value."""
+        default = self.metadata["default-spec-id"]
+        return next(each for each in self.metadata["partition-specs"] if each["spec-id"] == default)
+
+    @cached_property
+    def partitioning(self) -> manifest.Partitioning:
+        """The default partition spec as manifests need it."""
+        return manifest.Partitioning(self.spec, tuple(value_types(self.spec, self.current_schema["fields"])))
+
+    @property
+    def layout(self) -> Layout | None:
+        """How the table is partitioned; None where it is not, or in a way that only other engines write."""
+        return layout_of(self.spec, self.current_schema["fields"])
+
+    @property
+    def map_location(self) -> str | None:
+        """Where the partition map is; None for a table without one."""
+        found: str | None = self._summary.get(PARTITIONS)
+        return found
+
+    @property
+    def partition_map(self) -> PartitionMap | None:
+        """The state of each partition that this handle reads; None for a table without partitions, or whose partitions are
+        not known since another engine changed its schema. Raises MissingFileError, LakeError.
+        """
+        return self._restriction if self._only is not None else self._whole_map
+
+    @cached_property
+    def _whole_map(self) -> PartitionMap | None:
+        if self.map_location is None:
+            return None
+        return PartitionMap.from_bytes(self._contents(self.map_location))
+
+    @cached_property
+    def _restriction(self) -> PartitionMap:
+        assert self._only is not None
+        whole = self._whole_map or PartitionMap()
+        if 2 * len(self._only) > len(whole):
+            return whole.with_states(remove={key for key in whole if key not in self._only})
+        states = [state for state in map(whole.get, self._only) if state is not None]
+        return PartitionMap(states, whole.makings)
+
+    def only(self, keys: Collection[str]) -> Table:
+        """A handle that reads the rows of these partitions alone, and opens no file of others.
+
+        Args:
+            keys: Keys of partitions; those that the table has not hold no rows.
+
+        Raises:
+            LakeError: the states of the table's partitions are not known; see `partition_map`.
+        """
+        if isinstance(keys, str):
+            raise LakeError(f"{keys!r} is one key", hint="give a collection of keys")
+        if self._whole_map is None:
+            raise LakeError(
+                f"{self.key} is not kept in partitions that can be told apart",
+                hint="build the asset with partitions, or read the whole table with a filter",
+                key=self.key,
+            )
+        made = Table(self.key, self.location, self._storage)
+        made._only = frozenset(keys) if self._only is None else self._only & frozenset(keys)
+        for name in ("metadata", "_snapshot", "current_schema", "schema", "_whole_map", "spec"):
+            if name in self.__dict__:
+                made.__dict__[name] = self.__dict__[name]
+        return made
+
+    @property
+    def whole(self) -> bool:
+        """Whether this handle reads all of the table, and not some partitions alone."""
+        return self._only is None
+
+    def _restricted_version(self) -> str:
+        content = Content.empty(self.schema)
+        for state in self._restriction.states():
+            content += Content.parse(state.version)
+        return str(content)
+
     def manifests(self) -> list[manifest.Entry]:
-        """The rows of the manifest list. Raises MissingFileError."""
+        """The rows of the manifest list, of a restricted handle too. Raises MissingFileError."""
         if self._snapshot is None:
             return []
         try:
             return manifest.decode_manifest_list(self._contents(self._snapshot["manifest-list"]))
         except (AvroError, KeyError):
-            return manifests_by_pyiceberg(self.to_iceberg())
+            return manifests_by_pyiceberg(self._iceberg())
 
     def entries(self) -> list[manifest.Entry]:
         """The manifests' entries that are alive, delete files among them, in the order of the files. Raises MissingFileError."""
+        if self._only is None:
+            return self._entries_of(None)
+        states = (state for state in self._restriction.states() if state.files)
+        return self._entries_of({state.values for state in states})
+
+    def _entries_of(self, wanted: set[tuple[Any, ...]] | None) -> list[manifest.Entry]:
+        """The entries of the partitions with these values; all delete files whatever their partition."""
+        listed = self.manifests()
+        if wanted is not None:
+            listed = [row for row in listed if row["content"] != manifest.DATA or self._may_hold(row, wanted)]
         try:
-            return [
-                entry
-                for listed in self.manifests()
-                for entry in manifest.decode_manifest(self._contents(listed["manifest_path"]), listed)
-            ]
+            entries = [entry for row in listed for entry in self.manifest_entries(row)]
         except AvroError:
-            return entries_by_pyiceberg(self.to_iceberg())
+            entries = entries_by_pyiceberg(self._iceberg())
+        return [
+            entry
+            for entry in entries
+            if wanted is None
+            or entry["data_file"]["content"] != manifest.DATA
+            or manifest.values_of(entry) in wanted
+        ]
+
+    def _may_hold(self, row: manifest.Entry, wanted: Collection[tuple[Any, ...]]) -> bool:
+        return row["partition_spec_id"] == self.spec["spec-id"] and self.partitioning.may_hold(row, wanted)
+
+    def manifest_entries(self, row: manifest.Entry) -> list[manifest.Entry]:
+        """The entries of one manifest that are alive. Raises MissingFileError, AvroError."""
+        return manifest.decode_manifest(self._contents(row["manifest_path"]), row)
 
     @cached_property
     def _files(self) -> list[DataFile]:
@@ -379,7 +497,20 @@ class Table:
         return self._dataset([file.path for file in self._files])
 
     def to_iceberg(self) -> IcebergTable:
-        """The table as pyiceberg sees it, read-only: it has no catalog to commit to."""
+        """The table as pyiceberg sees it, read-only: it has no catalog to commit to.
+
+        Raises:
+            LakeError: this handle is restricted to some partitions, which pyiceberg knows nothing of.
+        """
+        if self._only is not None:
+            raise LakeError(
+                f"pyiceberg can't be told to read some partitions of {self.key} alone",
+                hint="read the whole table with a row filter, or let this handle read",
+                key=self.key,
+            )
+        return self._iceberg()
+
+    def _iceberg(self) -> IcebergTable:
         from pyiceberg.table import StaticTable
         from pyiceberg.table.metadata import TableMetadataUtil
 
@@ -451,7 +582,7 @@ class Table:
         from pyiceberg.io.pyarrow import expression_to_pyarrow
 
         wanted = row_filter(filter)
-        table = self.to_iceberg()
+        table = self._iceberg()
         try:
             bound = bind(table.schema(), wanted, case_sensitive=True)
         except ValueError as error:
@@ -502,6 +633,12 @@ class Table:
                 self._scan_by_pyiceberg({file["file_path"] for file in files}, schema), schema
             )
             return
+        supplied = {
+            field["source-id"]
+            for spec in self.metadata["partition-specs"]
+            for field in spec["fields"]
+            if field["transform"] == "identity"
+        }
         mapping = json.loads(self.metadata.get("properties", {}).get(NAME_MAPPING, "[]"))
         for file in files:
             batches = scan_file(
@@ -510,7 +647,7 @@ class Table:
                 self.current_schema,
                 schema.names,
                 mapping=mapping,
-                partitioned=bool(file.get("partition")),
+                supplied=supplied if file.get("partition") else (),
             )
             try:
                 yield from self._exact(batches, schema)
@@ -522,7 +659,7 @@ class Table:
         from pyiceberg.expressions import AlwaysTrue
         from pyiceberg.io.pyarrow import ArrowScan
 
-        table = self.to_iceberg()
+        table = self._iceberg()
         scan = ArrowScan(table.metadata, table.io, table.schema().select(*schema.names), AlwaysTrue())
         for task in table.scan().plan_files():
             if task.file.file_path in paths:

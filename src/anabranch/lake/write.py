@@ -94,8 +94,8 @@ def write_table(
     """
     schema = storable_schema(data.schema)
     before = previous.metadata if previous is not None else None
-    base = _base(before)
-    current = _current_schema(before)
+    base = start_metadata(before)
+    current = current_schema(before)
     fields, last_id = assign_fields(
         schema, previous=current, last_id=base["last-column-id"], renames=renames, docs=docs
     )
@@ -153,11 +153,15 @@ def append_table(
         UnstorableError: the columns or their types differ, or a value can't be stored exactly.
         IsolationError: the scope does not reach the table's folder.
     """
+    if not previous.whole:
+        raise LakeError(
+            f"a handle for some partitions of {key} can't be appended to", hint="give the whole table"
+        )
     base, iceberg, spec_id = base_metadata(previous)
     source = align(data, previous.schema, key)
     writer = Writer(storage, key, iceberg, spec_id, base["last-sequence-number"] + 1)
     writer.write_data(source, threads, on_progress)
-    old_content = _content(previous)
+    old_content = content_of_table(previous)
     totals = (previous.rows, previous.bytes, previous.file_count)
     if not writer.entries:
         return Written(previous.location, str(old_content), *totals)
@@ -205,7 +209,7 @@ def write_file_asset(storage: Storage, key: str, data: bytes | Path, *, name: st
     return Written(location, version, None, size, 1)
 
 
-def _base(before: Json | None) -> Json:
+def start_metadata(before: Json | None) -> Json:
     """The metadata that a new one starts from."""
     if before is None:
         return {
@@ -230,7 +234,7 @@ def _base(before: Json | None) -> Json:
     return {
         "format-version": 2,
         **{name: before[name] for name in kept},
-        "schemas": [_current_schema(before)],
+        "schemas": [current_schema(before)],
         "last-sequence-number": before.get("last-sequence-number", 0),
         "last-partition-id": before.get("last-partition-id", 999),
         "sort-orders": before.get("sort-orders") or [{"order-id": 0, "fields": []}],
@@ -241,8 +245,8 @@ def _base(before: Json | None) -> Json:
 
 def base_metadata(previous: Table) -> tuple[Json, Json, int]:
     """What a table that goes on from another starts with: metadata, schema, and the id of a spec without partitions."""
-    base = _base(previous.metadata)
-    iceberg = _current_schema(previous.metadata)
+    base = start_metadata(previous.metadata)
+    iceberg = current_schema(previous.metadata)
     assert iceberg is not None
     specs = base["partition-specs"]
     spec = next((each for each in specs if not each["fields"]), None)
@@ -252,13 +256,13 @@ def base_metadata(previous: Table) -> tuple[Json, Json, int]:
     return base, iceberg, spec["spec-id"]
 
 
-def _current_schema(before: Json | None) -> Json | None:
+def current_schema(before: Json | None) -> Json | None:
     if before is None:
         return None
     return next(each for each in before["schemas"] if each["schema-id"] == before["current-schema-id"])
 
 
-def _content(table: Table) -> Content:
+def content_of_table(table: Table) -> Content:
     try:
         return Content.parse(table.version)
     except LakeError:  # a version of another algorithm
@@ -323,6 +327,10 @@ class Writer:
         self.arrow = arrow_schema(schema, ids=True)
         self.leaves = leaves(schema)
         self.spec_id = spec_id
+        self.partitioning = manifest.Partitioning({"spec-id": spec_id, "fields": []})
+        self.check: Callable[[pa.Table], None] | None = (
+            None  # called with each slab's rows, as they are stored
+        )
         self.sequence_number = sequence_number
         self.snapshot_id = secrets.randbits(62) + 1
         self.id = new_id()
@@ -383,6 +391,8 @@ class Writer:
         conformed = [conform(batch, self.arrow) for batch in batches]
         del batches, slab
         table = pa.Table.from_batches(conformed, self.arrow)
+        if self.check is not None:
+            self.check(table)
         hasher.update(table)
         count_nans(table, self.schema, nans)
         with self.storage.create(location) as sink:
@@ -408,7 +418,7 @@ class Writer:
         data, row = manifest.encode_manifest(
             entries,
             schema=self.schema,
-            spec_id=self.spec_id,
+            partitioning=self.partitioning,
             path=path,
             snapshot_id=self.snapshot_id,
             sequence_number=self.sequence_number,
@@ -471,6 +481,7 @@ class Writer:
         *,
         operation: str,
         plain: bool,
+        more: Mapping[str, str] | None = None,
     ) -> Written:
         """Writes the manifest list and the metadata, makes all of it durable, and says where it is."""
         rows, size, files = totals
@@ -490,6 +501,7 @@ class Writer:
             "total-files-size": str(size),
             VERSION: str(content),
             PLAIN: "true" if plain else "false",
+            **(more or {}),
         }
         snapshot = {
             "snapshot-id": self.snapshot_id,

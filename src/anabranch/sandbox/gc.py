@@ -226,7 +226,7 @@ def _names_of_content(catalog: Catalog, retention: Retention) -> tuple[str, ...]
 
 
 def files_of(storage: Storage, location: str) -> set[str]:
-    """Every file that an entry's location needs: of a table its metadata, manifests, data and delete files.
+    """Every file that an entry's location needs: of a table its metadata, partition map, manifests, data and delete files.
 
     Raises:
         MissingFileError: metadata or a manifest is not there, so that what it needs can't be known.
@@ -242,6 +242,8 @@ def files_of(storage: Storage, location: str) -> set[str]:
         found |= {
             s["manifest-list"] for s in table.metadata.get("snapshots", []) if s["snapshot-id"] == current
         }
+        if table.map_location is not None:
+            found.add(table.map_location)
         found |= {listed["manifest_path"] for listed in table.manifests()}
         found |= {entry["data_file"]["file_path"] for entry in table.entries()}
     return found
