@@ -180,6 +180,7 @@ def overlay(
     picks: Mapping[str, Table | None],
     *,
     like: Table | None = None,
+    renames: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
 ) -> Written:
     """The base table with some partitions as other tables have them: new metadata, no data is copied.
@@ -192,6 +193,7 @@ def overlay(
         base: The table that all other partitions are of; None if there are no others.
         picks: Key → the table whose partition is taken, files and state; None where the partition goes.
         like: The table among them whose schema the result has; the others' files must be readable under it.
+        renames: Column of ``like`` → what others call it.
         on_progress: As for `assemble`.
 
     Raises:
@@ -230,6 +232,7 @@ def overlay(
     chosen = _chosen(key, voters or [first], like)
     fields = [dict(each) for each in chosen.current_schema["fields"]]
     for table in voters:
+        _check_names(key, fields, table.current_schema["fields"], renames or {})
         fields = evolved(table.current_schema["fields"], fields, key)
     layout = chosen.layout or layout
     pairs = spec_pairs(layout, fields)
@@ -316,6 +319,24 @@ def _chosen(key: str, tables: Sequence[Table], like: Table | None) -> Table:
         hint="build the partitions anew upon the table that they are to join",
         key=key,
     )
+
+
+def _check_names(
+    key: str, fields: Sequence[Json], others: Sequence[Json], renames: Mapping[str, str]
+) -> None:
+    """One field id must be one column in both: two sandboxes may have given it to different ones."""
+    known = {each["id"]: each["name"] for each in others}
+    for each in fields:
+        other = known.get(each["id"], each["name"])
+        if other not in (each["name"], renames.get(each["name"])):
+            raise LakeError(
+                f"the column {each['name']} of {key} has the field id of {other} in another of the tables, so that the files "
+                "of one can't be read as files of the other",
+                hint="build the partitions anew upon the table that they are to join; or say so if it is the same column, "
+                "renamed",
+                key=key,
+                column=each["name"],
+            )
 
 
 def _check_whole(table: Table | None) -> None:

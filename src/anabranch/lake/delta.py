@@ -85,14 +85,15 @@ def _unrecorded(snapshot: Json) -> Json:
     }
 
 
-def with_state(metadata: Json, state: State) -> Json:
-    """The metadata with what is known of its snapshot's content recorded in it."""
+def with_state(metadata: Json, state: State, partitions: str | None = None) -> Json:
+    """The metadata with what is known of its snapshot's content recorded in it, and where its partition map is."""
     known = {
         "total-data-files": str(state.files),
         "total-records": str(state.content.rows),
         "total-files-size": str(state.bytes),
         VERSION: state.version,
         PLAIN: "true" if state.plain else "false",
+        **({} if partitions is None else {PARTITIONS: partitions}),
     }
     snapshots = [{**each, "summary": {**each["summary"], **known}} for each in metadata["snapshots"]]
     return {**metadata, "snapshots": snapshots}

@@ -32,8 +32,9 @@ from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties, TableVersion
 from anabranch.catalog.base import Catalog, CommitRequest, Entry, Point, Provenance
 from anabranch.errors import ConflictError, IsolationError, LakeError, RefError
 from anabranch.lake.delta import State, one_snapshot, outside_paths, state_after, with_state
+from anabranch.lake.foreign import map_after
 from anabranch.lake.read import Table as Handle
-from anabranch.names import DEFAULT_NAMESPACE, is_key, join_key, now, parse_ref, split_key
+from anabranch.names import DEFAULT_NAMESPACE, is_key, join_key, new_id, now, parse_ref, split_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -490,7 +491,12 @@ class BranchCatalog(MetastoreCatalog):
             old = Handle(key, entry.location, self._storage, entry.version)
         new = Handle.of_metadata(key, location, self._storage, metadata)
         state = state_after(self._storage, old, new)
-        metadata = with_state(metadata, state)
+        known = map_after(self._storage, old, new)
+        partitions = None
+        if known is not None:
+            partitions = f"{folder}/metadata/{new_id()}.partitions"
+            partitions = self._storage.write_bytes(partitions, known.to_bytes())
+        metadata = with_state(metadata, state, partitions)
         location = self._storage.write_bytes(location, json.dumps(metadata, separators=(",", ":")).encode())
         made = Entry(key, "table", location, state.version, self._provenance(state))
         self._commit({key: made}, {key: entry}, message)

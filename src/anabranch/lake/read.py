@@ -299,11 +299,11 @@ class Table:
     def entries(self) -> list[manifest.Entry]:
         """The manifests' entries that are alive, delete files among them, in the order of the files. Raises MissingFileError."""
         if self._only is None:
-            return self._entries_of(None)
+            return self.entries_of(None)
         states = (state for state in self._restriction.states() if state.files)
-        return self._entries_of({state.values for state in states})
+        return self.entries_of({state.values for state in states})
 
-    def _entries_of(self, wanted: set[tuple[Any, ...]] | None) -> list[manifest.Entry]:
+    def entries_of(self, wanted: set[tuple[Any, ...]] | None) -> list[manifest.Entry]:
         """The entries of the partitions with these values; all delete files whatever their partition."""
         listed = self.manifests()
         if wanted is not None:
