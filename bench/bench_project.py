@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -191,6 +192,21 @@ def main() -> None:
             )
         )
         project.close()
+
+        def from_nothing() -> None:
+            shutil.rmtree(hundred / ".anabranch")
+            process(hundred, "run", "--workers", "2")()
+
+        rows.append(
+            (
+                "100 tiny assets never built, 2 workers, whole process: anabranch run",
+                median_ms(from_nothing, repeat),
+                "≤ 3000",
+            )
+        )
+        rows.append(
+            ("the same again, nothing to do, whole process", median_ms(process(hundred, "run"), repeat), "")
+        )
 
         large = make_project(folder / "large", 1000)
         subprocess.run([ANABRANCH, "run"], cwd=large, check=True, capture_output=True, env=ENVIRON)

@@ -175,6 +175,6 @@ def test_options_of_anabranch_toml_hold_for_check_and_promote_too(make_shop):
         definitions=DEFINITIONS, settings=with_run('limits = { warehouse = 1 }\nmemory = "50%"\nretries = 2')
     )
     options = shop.project.context.run_options()
-    assert (options.limits, options.retries) == ({"warehouse": 1}, 2)
+    assert (options.limits, options.retry.retries) == ({"warehouse": 1}, 2)
     assert options.memory == available_memory() // 2
     assert replace(options, memory=None).limits == options.limits

@@ -34,7 +34,7 @@ class Conditions:
 
     Attributes:
         template: The fields of `StepTask` that all steps share.
-        commit: Called with each new or adopted entry, in order, before anything downstream starts.
+        commit: Called with each new or adopted entry, in order: none before those that it was made from.
         known_check: Fingerprint → a result that is known already, or None.
         keep_check: Called with each check's outcome that was not known; one without a result takes back an earlier one.
         provenance: The fields of `Provenance` that all entries share.
@@ -114,6 +114,7 @@ class Executor:
         self._checks = {c.id: c for c in self.graph.checks if c.id in wanted and there.issuperset(c.inputs)}
         self._schedule = Schedule(conditions.limits, conditions.memory)
         self._offered: list[str] = []
+        self._made: list[tuple[Entry, Step]] = []
         self._later: dict[str, _Retry] = {}
         self._deadlines: dict[str, float] = {}
         self._running: dict[str, tuple[StepTask, Step | None]] = {}
@@ -130,6 +131,8 @@ class Executor:
         self._offer(self.graph)
         while True:
             self._start()
+            # The workers go on while the catalog writes down what they have made, in the order in which it was made.
+            self._hand_over()
             if not self._running and not self._later:
                 if self._stopped:
                     self._skip_rest()
@@ -207,31 +210,47 @@ class Executor:
 
     def _start(self) -> None:
         """Settles all that needs no worker, and fills the free workers."""
+        while True:
+            self._settle_offered()
+            if self._stopped:
+                self._give_up()
+                return
+            for key, retry in self._later.items():
+                if retry.due <= time.monotonic() and key not in self._due:
+                    self._due.add(key)
+                    self._schedule.add(self._demand(key))
+            while self.pool.free > 0 and (chosen := self._schedule.start()) is not None:
+                self._begin(chosen)
+            if not self._offered:
+                return
+
+    def _settle_offered(self) -> None:
         while self._offered and not self._stopped:
             # What is settled here may offer more.
             key = self._offered.pop()
             if key in self._checks:
                 if not self._settle_check_without_work(key):
                     self._schedule.add(Demand(key, math.inf))
-            elif not self._settle_without_work(key):
+            elif self._to_run(key) is not None:
                 self._schedule.add(self._demand(key))
-        if self._stopped:
-            self._give_up()
-            return
-        now = time.monotonic()
-        for key, retry in self._later.items():
-            if retry.due <= now and key not in self._due:
-                self._due.add(key)
-                self._schedule.add(self._demand(key))
-        while self.pool.free > 0 and (chosen := self._schedule.start()) is not None:
-            if chosen in self._due:
-                self._due.remove(chosen)
-                retry = self._later.pop(chosen)
-                self._submit(retry.task, retry.step)
-            elif chosen in self._checks:
-                self._start_check(chosen)
-            else:
-                self._start_asset(chosen)
+
+    def _begin(self, key: str) -> None:
+        if key in self._due:
+            self._due.remove(key)
+            retry = self._later.pop(key)
+            self._submit(retry.task, retry.step)
+        elif key in self._checks:
+            self._start_check(key)
+        elif (step := self._to_run(key)) is not None:
+            self._start_asset(key, step)
+        else:
+            # While it waited, somebody else has made just this.
+            self._schedule.ended(key)
+
+    def _hand_over(self) -> None:
+        made, self._made = self._made, []
+        for entry, step in made:
+            self.conditions.commit(entry, step)
 
     def _demand(self, key: str) -> Demand:
         made = self.planner.view.get(key)
@@ -248,15 +267,16 @@ class Executor:
 
     # assets
 
-    def _settle_without_work(self, key: str) -> bool:
+    def _to_run(self, key: str) -> Step | None:
+        """The step, if it takes a worker; None where the asset is settled without."""
         cause = self._blocker(key)
         if cause is not None:
             self._done(Outcome(key, "blocked", self.planner.view.get(key), cause=cause))
             self._tell("step_skipped", key, cause=cause)
-            return True
+            return None
         step = self._decide(key)
         if step.action != "reuse":
-            return False
+            return step
         entry = step.entry
         before = self._version_before(key)
         if entry is not None and step.adopted is not None:
@@ -265,13 +285,13 @@ class Executor:
             if self.graph[key].row_key:
                 extra["row_key"] = list(self.graph[key].row_key)
             entry = replace(entry, key=key, provenance=replace(entry.provenance, extra=extra))
-            self.conditions.commit(entry, step)
+            self._made.append((entry, step))
         state: State = (
             "adopted" if step.adopted else "unselected" if step.reasons[0].kind == "unselected" else "reused"
         )
         self._done(Outcome(key, state, entry, before))
         self._tell("step_reused", key, state=state, reasons=[str(r) for r in step.reasons])
-        return True
+        return None
 
     def _blocker(self, key: str) -> str | None:
         for source in self.graph[key].inputs:
@@ -284,14 +304,18 @@ class Executor:
         return None
 
     def _decide(self, key: str) -> Step:
-        return self.planner.decide(key, self._entries)
+        step = self.planner.decide(key, self._entries)
+        if step.action != "reuse" and any(made.fingerprint == step.fingerprint for _, made in self._made):
+            # A twin of it has just been made: the planner finds it once it is written down.
+            self._hand_over()
+            step = self.planner.decide(key, self._entries)
+        return step
 
     def _version_before(self, key: str) -> str | None:
         entry = self.planner.view.get(key)
         return entry.version if entry is not None else None
 
-    def _start_asset(self, key: str) -> None:
-        step = self._decide(key)
+    def _start_asset(self, key: str, step: Step) -> None:
         bound = self.pipeline.assets[key]
         present = self.planner.view.get(key)
         task = replace(
@@ -359,7 +383,7 @@ class Executor:
             return
         assert step is not None
         entry = self._entry(task, step, result)
-        self.conditions.commit(entry, step)
+        self._made.append((entry, step))
         before = self._version_before(result.key)
         self._done(Outcome(result.key, "ran", entry, before, result.seconds, attempts=task.attempt))
         self._tell(

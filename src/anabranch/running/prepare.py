@@ -173,7 +173,7 @@ class Preparation:
                 replace(self.workspace.project, foreign=foreign, teardown=options.teardown),
                 options.workers or os.cpu_count() or 1,
             )
-            processes.warm(min(size, 1))
+            processes.warm(size)
             pool = processes
         try:
             yield pool

@@ -370,7 +370,7 @@ class Runner(Preparation):
         if missing:
             raise RefError(f"{missing[0]} is not built on {branch.name}", hint="anabranch run builds it")
         plan = planner.plan()
-        with self._pool(options, resources, len(checks)) as pool:
+        with self._pool(options, resources, 1 if fresh and checks else 0) as pool:
             conditions = self._conditions(
                 self._template(resources, Scope.read_only()),
                 new_id(),
@@ -454,8 +454,8 @@ class Runner(Preparation):
         state: RunState = "interrupted"
         failure: dict[str, Any] | None = None
         try:
-            size = len(plan.with_action("run", "depends")) + len(self.workspace.graph.checks)
-            with self._pool(options, resources, size) as pool:
+            # What may turn out to be known already starts its worker when it is needed.
+            with self._pool(options, resources, len(plan.with_action("run"))) as pool:
                 conditions = self._conditions(
                     self._template(resources, scope), run_id, options, resources, commit, branch
                 )

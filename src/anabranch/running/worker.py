@@ -93,22 +93,22 @@ class InlinePool:
         self._pipeline = pipeline
         self._root = root
         self._foreign = tuple(foreign)
-        self._done: list[StepResult] = []
+        self._tasks: list[StepTask] = []
 
     @property
     def free(self) -> int:
         """One at a time."""
-        return 0 if self._done else 1
+        return 0 if self._tasks else 1
 
     def submit(self, task: StepTask) -> None:
-        """Runs the task before it returns."""
-        with _without(self._foreign):
-            self._done.append(run_step(self._pipeline, task, root=self._root))
+        """Notes the task; `wait` runs it."""
+        self._tasks.append(task)
 
     def wait(self, timeout: float | None) -> list[StepResult | Progress]:  # noqa: ARG002 - the pool's protocol
-        """The result of the last submit."""
-        done, self._done = self._done, []
-        return list(done)
+        """Runs the task that was submitted, and returns its result."""
+        tasks, self._tasks = self._tasks, []
+        with _without(self._foreign):
+            return [run_step(self._pipeline, task, root=self._root) for task in tasks]
 
     def kill(self, key: str, why: str) -> None:
         """A step in this process can't be killed."""
