@@ -54,6 +54,9 @@ DECLARING = [
     "EnvVar",
     "File",
     "Table",
+    "tag",
+    "pii",
+    "keep",
 ]
 CHECKING = [
     "check",
@@ -101,6 +104,8 @@ RESULTS = [
     "anabranch.project.sandboxes.Synced",
     "anabranch.project.sandboxes.Closed",
     "anabranch.sandbox.lifecycle.SandboxInfo",
+    "anabranch.masking.sync.SyncResult",
+    "anabranch.masking.plan.MaskStep",
     "anabranch.sandbox.gc.GcResult",
     "anabranch.lake.file.StoredFile",
 ]

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anabranch.columns import keep, pii, tag
     from anabranch.errors import AnabranchError
     from anabranch.lake.file import File
     from anabranch.lake.read import Table
@@ -46,10 +47,13 @@ _HOMES = {
     "asset": "anabranch.pipeline.asset",
     "check": "anabranch.pipeline.check",
     "fresh": "anabranch.pipeline.check",
+    "keep": "anabranch.columns",
     "not_null": "anabranch.pipeline.check",
+    "pii": "anabranch.columns",
     "references": "anabranch.pipeline.check",
     "row_count": "anabranch.pipeline.check",
     "sql": "anabranch.pipeline.asset",
+    "tag": "anabranch.columns",
     "unique": "anabranch.pipeline.check",
 }
 
@@ -69,10 +73,13 @@ __all__ = [
     "asset",
     "check",
     "fresh",
+    "keep",
     "not_null",
+    "pii",
     "references",
     "row_count",
     "sql",
+    "tag",
     "unique",
 ]
 

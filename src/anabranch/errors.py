@@ -23,6 +23,7 @@ AnabranchError
 │   ├── UnstorableError          a value or column type that can't be stored as it is
 │   └── MissingFileError         a file that the catalog points to is not there
 ├── QueryError                   a query that DuckDB does not accept
+├── MaskError                    a masked environment refuses what is not masked, or can't be
 ├── RunError                     a run can't start or did not succeed
 │   ├── StepError                an asset's own code failed
 │   ├── CheckError               a blocking check failed
@@ -174,6 +175,12 @@ class MissingFileError(LakeError):
 
 class QueryError(AnabranchError):
     """A query that DuckDB does not accept."""
+
+
+class MaskError(AnabranchError):
+    """A masked environment refuses what is not masked, or can't be."""
+
+    exit_code = 3
 
 
 class RunError(AnabranchError):

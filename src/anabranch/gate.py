@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from anabranch.names import percent
 
 TableState = Literal["added", "removed", "changed", "same"]
-RuleName = Literal["checks", "schema", "rows_removed", "approvals", "resources"]
+RuleName = Literal["checks", "schema", "rows_removed", "approvals", "resources", "sample", "masked"]
 
 _UNKNOWN = 2**63  # more rows than any table has
 _CANDIDATE_TAG = "anabranch candidate 1"
@@ -121,6 +121,8 @@ class Candidate:
         checks: What the checks say of it.
         approvals: All that were given for this sandbox, for whatever state.
         resources_differ: Asset → the resource with which it was computed and that the environment has otherwise.
+        samples: Asset → the sample that it was computed from.
+        masked: Asset → the masked environment that it was computed from.
     """
 
     hash: str
@@ -131,6 +133,8 @@ class Candidate:
     checks: Sequence[CheckOutcome] = ()
     approvals: Sequence[Approval] = ()
     resources_differ: Mapping[str, str] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
+    masked: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,7 @@ def judge(candidate: Candidate, rules: Rules) -> Verdict:
     was not computed are reasons where the rules ask for them.
     """
     found = _Findings()
+    _judge_parts(candidate, found)
     _judge_checks(candidate, rules, found)
     removals = _judge_schemas(candidate, rules, found)
     _judge_rows(candidate, rules, found, told=removals)
@@ -213,6 +218,16 @@ class _Findings:
 
     def add(self, blocking: bool, rule: RuleName, key: str | None, text: str, hint: str) -> None:
         (self.reasons if blocking else self.warnings).append(GateReason(rule, key, text, hint))
+
+
+def _judge_parts(candidate: Candidate, found: _Findings) -> None:
+    """What is not the whole data, or not the data itself, is never published, whatever the rules say."""
+    for key, sample in sorted(candidate.samples.items()):
+        hint = "anabranch run --sample none computes it from all rows; then promote"
+        found.add(True, "sample", key, f"{key} was computed from a {sample}", hint)
+    for key, environment in sorted(candidate.masked.items()):
+        hint = "publish the code: merge it, and run it on the environment"
+        found.add(True, "masked", key, f"{key} was computed from the masked data of {environment}", hint)
 
 
 def _judge_checks(candidate: Candidate, rules: Rules, found: _Findings) -> None:

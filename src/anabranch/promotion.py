@@ -32,6 +32,7 @@ from anabranch.gate import (
 )
 from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan
+from anabranch.planning.world import sample_of, sample_text
 from anabranch.running.outcome import check_fingerprint
 from anabranch.sandbox.lifecycle import Moved, pending, reads_of, staleness, sync_sandbox
 
@@ -184,6 +185,12 @@ def prepare(
         checks=checks,
         approvals=tuple(evidence.approvals),
         resources_differ=differ,
+        samples={k: sample_text(m) for k, e in changes.items() if e is not None and (m := sample_of(e))},
+        masked={
+            k: str(e.provenance.extra["masked"]["environment"])
+            for k, e in changes.items()
+            if e is not None and "masked" in e.provenance.extra
+        },
     )
     reads = {} if stale_inputs == "accept" else reads_of(changes)
     return Prepared(sandbox, environment, changes, candidate, judge(candidate, rules), reads)

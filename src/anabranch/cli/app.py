@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Listed] = {
     "run": Listed("Work", "working", "Do what the plan says"),
     "check": Listed("Work", "working", "Run the checks alone"),
     "sandbox": Listed("Work", "sandboxes", "List, open, sync, close sandboxes, or work in one"),
+    "sync": Listed("Work", "masking", "Bring a masked environment up to date with its parent"),
     "promote": Listed("Publish", "publishing", "Publish a sandbox into its environment, in one commit"),
     "approve": Listed("Publish", "publishing", "Approve exactly what a promotion would publish"),
     "rollback": Listed("Publish", "publishing", "Restore an earlier state of an environment"),

@@ -147,6 +147,21 @@ def select_option() -> Callable[[Any], Any]:
     )
 
 
+def sample_options() -> Callable[[Any], Any]:
+    """``--sample`` and ``--sample-by``."""
+
+    def both(command: Any) -> Any:
+        by = click.option("--sample-by", metavar="COLUMN", help="Choose the sample's rows by this column.")
+        share = click.option(
+            "--sample",
+            metavar="SHARE",
+            help="In a sandbox: read such a share of the base from now on, for example 5%; none for all of it.",
+        )
+        return share(by(command))
+
+    return both
+
+
 def complete(*kinds: str) -> Callable[[click.Context, click.Parameter, str], Sequence[CompletionItem]]:
     """Completes names that the catalog knows; see `anabranch.cli.complete`."""
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pyiceberg.io import FileIO
 
 SANDBOXES = "_sandboxes"
+MASKED = "_masked"
+APART = (SANDBOXES, MASKED)
+"""Folders of the warehouse in which each sandbox, and each masked environment, has a folder of its own."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SANDBOX_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -43,16 +46,17 @@ class Scope:
     """Which part of a warehouse may be written; made by one of the class methods.
 
     Attributes:
-        kind: What may be done: write an environment's files, write one sandbox's, only read, or remove garbage.
-        sandbox_id: The sandbox's id, for kind ``sandbox``.
+        kind: What may be done: write an environment's files, write one sandbox's or one masked environment's, only
+            read, or remove garbage.
+        sandbox_id: The folder's name, for kinds ``sandbox`` and ``masked``.
     """
 
-    kind: Literal["environment", "sandbox", "read_only", "sweep"]
+    kind: Literal["environment", "sandbox", "masked", "read_only", "sweep"]
     sandbox_id: str = ""
 
     @classmethod
     def environment(cls) -> Scope:
-        """Anywhere under the warehouse but the sandboxes."""
+        """Anywhere under the warehouse but the sandboxes and the masked environments."""
         return cls("environment")
 
     @classmethod
@@ -62,12 +66,12 @@ class Scope:
         Raises:
             IsolationError: the id could name anything but one folder.
         """
-        if _SANDBOX_ID.fullmatch(sandbox_id) is None:
-            raise IsolationError(
-                f"{sandbox_id!r} can't be the folder of a sandbox",
-                hint="use letters, digits, _ - and . (not as the first character)",
-            )
-        return cls("sandbox", sandbox_id)
+        return cls("sandbox", _one_folder(sandbox_id, "a sandbox"))
+
+    @classmethod
+    def masked(cls, folder: str) -> Scope:
+        """Only under ``<warehouse>/_masked/<folder>/``. Raises IsolationError as `sandbox` does."""
+        return cls("masked", _one_folder(folder, "a masked environment"))
 
     @classmethod
     def read_only(cls) -> Scope:
@@ -81,22 +85,34 @@ class Scope:
 
     @property
     def folder(self) -> str:
-        """The folder below the warehouse that new files go to: empty, or ``_sandboxes/<id>``."""
-        return f"{SANDBOXES}/{self.sandbox_id}" if self.kind == "sandbox" else ""
+        """The folder below the warehouse that new files go to: empty, ``_sandboxes/<id>`` or ``_masked/<id>``."""
+        home = {"sandbox": SANDBOXES, "masked": MASKED}.get(self.kind)
+        return f"{home}/{self.sandbox_id}" if home is not None else ""
 
     def writes(self, parts: tuple[str, ...]) -> bool:
         """Whether a file may be written whose path below the warehouse has these parts."""
         if self.kind == "environment":  # a file system may not tell upper from lower case
-            return len(parts) > 1 and parts[0].casefold() != SANDBOXES
-        return self.kind == "sandbox" and len(parts) > 2 and parts[:2] == (SANDBOXES, self.sandbox_id)
+            return len(parts) > 1 and parts[0].casefold() not in APART
+        own = tuple(self.folder.split("/"))
+        return self.kind in ("sandbox", "masked") and len(parts) > 2 and parts[:2] == own
 
     def __str__(self) -> str:
         return {
             "environment": "an environment's scope (anything but the sandboxes)",
             "sandbox": f"the scope of the sandbox {self.sandbox_id!r}",
+            "masked": f"the scope of the masked environment {self.sandbox_id!r}",
             "read_only": "a scope that only reads",
             "sweep": "the scope of garbage collection, which writes nothing",
         }[self.kind]
+
+
+def _one_folder(name: str, whose: str) -> str:
+    if _SANDBOX_ID.fullmatch(name) is None:
+        raise IsolationError(
+            f"{name!r} can't be the folder of {whose}",
+            hint="use letters, digits, _ - and . (not as the first character)",
+        )
+    return name
 
 
 @dataclass(frozen=True)

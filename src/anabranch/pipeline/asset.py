@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from anabranch.columns import Declared, Tag
 from anabranch.errors import SignatureError
 from anabranch.names import is_key, parse_duration
 
@@ -59,7 +60,7 @@ class Asset:
         retry_on: Sequence[type[BaseException] | str] = (),
         timeout: timedelta | None = None,
         renames: Mapping[str, str] | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, Declared] | None = None,
     ) -> None:
         self.name = name
         self.function = function
@@ -82,6 +83,13 @@ class Asset:
         self.timeout = timeout
         self.renames = dict(renames or {})
         self.columns = dict(columns or {})
+        odd = next((c for c, said in self.columns.items() if not isinstance(said, str | Tag)), None)
+        if odd is not None:
+            raise SignatureError(
+                f"{name}: the column {odd!r} is described by a {type(self.columns[odd]).__name__}",
+                place=self.place,
+                hint='a sentence, ab.pii, ab.keep, or a tag of your own: ab.tag("salary", "bucket:1000")',
+            )
         self.__name__ = name
         self.__doc__ = self.description or None
         self.__wrapped__ = function
@@ -126,7 +134,7 @@ def asset(
     retry_on: RetryOn = ...,
     timeout: str | timedelta | None = ...,
     renames: Mapping[str, str] | None = ...,
-    columns: Mapping[str, str] | None = ...,
+    columns: Mapping[str, Declared] | None = ...,
 ) -> Callable[[Callable[..., Any]], Asset]: ...
 
 
@@ -148,7 +156,7 @@ def asset(
     retry_on: RetryOn = (),
     timeout: str | timedelta | None = None,
     renames: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Declared] | None = None,
 ) -> Asset | Callable[[Callable[..., Any]], Asset]:
     """Declares a table or file made by a Python function.
 
@@ -172,7 +180,8 @@ def asset(
             "requests.exceptions.Timeout")``. One that was raised from such a one counts, too. Default: ``run.retry_on``.
         timeout: Time after which it is ended: its resources are torn down, then its process is killed with its children.
         renames: New column name → old one, so that the column keeps its identity and a diff says "renamed".
-        columns: Column → a sentence about it, stored with the table.
+        columns: Column → a sentence about it, or a tag such as `pii`, `keep` or one of `tag`: what masked environments
+            go by. Both are stored with the table.
 
     Raises:
         SignatureError: the name is no key, or two refresh policies are given.
@@ -221,7 +230,7 @@ def sql(
     retry_on: RetryOn = (),
     timeout: str | timedelta | None = None,
     renames: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Declared] | None = None,
 ) -> Asset:
     """Declares a table made by a DuckDB query. Its inputs are the tables that the query reads.
 

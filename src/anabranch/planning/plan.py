@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from anabranch.catalog.base import Entry, Found
@@ -17,8 +18,10 @@ from anabranch.errors import SelectionError
 from anabranch.pipeline.fingerprint import fingerprint
 from anabranch.pipeline.graph import Graph, Node
 from anabranch.planning.changes import Reason, input_reasons, own_reasons
+from anabranch.planning.world import World, is_copy, origin, sample_of
 
 Action = Literal["run", "reuse", "depends"]
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,14 @@ class Plan:
         steps: Key → step.
         orphans: Keys of tables whose asset is no longer in the code; a run removes them only with ``prune``.
         definitions: Hash of all assets' code.
+        sample: How much of the base is read, ``5 % sample by customer_id``; empty for all of it.
     """
 
     target: str
     steps: Mapping[str, Step] = field(default_factory=dict)
     orphans: tuple[str, ...] = ()
     definitions: str = ""
+    sample: str = ""
 
     def with_action(self, *actions: Action) -> list[Step]:
         """The steps of these actions, in order."""
@@ -116,6 +121,7 @@ class Plan:
             "bytes": self.bytes,
             "orphans": list(self.orphans),
             "definitions": self.definitions,
+            "sample": self.sample or None,
         }
 
 
@@ -134,6 +140,7 @@ class Planner:
         observed: Source → the outside version that its ``observe`` returned.
         lookup: Fingerprint → an entry that a trusted ref has computed under it, or None.
         own_runs: Ids of the runs that are being continued: what they fetched counts as fetched now.
+        world: What is computed from: all data, masked copies, or a sample.
     """
 
     def __init__(
@@ -150,7 +157,9 @@ class Planner:
         observed: Mapping[str, str] | None = None,
         lookup: Callable[[str], Found | None] = lambda _: None,
         own_runs: Collection[str] = (),
+        world: World | None = None,
     ) -> None:
+        self.world = world or World()
         self.graph = graph
         self.view = view
         self.target = target
@@ -178,7 +187,8 @@ class Planner:
         orphans = tuple(
             sorted(k for k, e in self.view.items() if k not in self.graph and e.provenance.fingerprint)
         )
-        return Plan(self.target, steps, orphans, self.graph.definitions)
+        sample = str(self.world.sample or "")
+        return Plan(self.target, steps, orphans, self.graph.definitions, sample)
 
     def decide(self, key: str, known: Mapping[str, Entry | None]) -> Step:
         """One asset's step, given the entries of its inputs; None where what it will be is not known yet."""
@@ -203,15 +213,20 @@ class Planner:
             return replace(
                 base,
                 reasons=(Reason("forced", "--force", key), *own),
-                fingerprint=self._fingerprint(node, versions),
+                fingerprint=self._fingerprint(node, versions, self.world.facts(node.inputs, known)),
             )
         if waiting:
             upstream = tuple(Reason("upstream", f"{source} runs first", source) for source in waiting)
             return replace(base, action="run" if own else "depends", reasons=(*own, *upstream))
-        current = self._fingerprint(node, versions)
+        due = self._due(node, entry)
+        before = None if self.world.plain or due is not None else self._before(node, known)
+        current: str | None
+        if entry is not None and before is not None and self._stands(node, entry, before):
+            current = entry.provenance.fingerprint
+        else:
+            current = self._fingerprint(node, versions, self.world.facts(node.inputs, known))
         assert current is not None
         base = replace(base, fingerprint=current)
-        due = self._due(node, entry)
         if due is not None:
             return replace(base, reasons=(*own, due))
         if entry is not None and made is not None and made.fingerprint == current:
@@ -226,15 +241,32 @@ class Planner:
         timely = (node.refresh in ("always", "every") and self._follows(key)) or (
             node.refresh == "code" and key in self.refresh
         )
+        back = self.world.base.get(key)
+        if back is not None and before is not None and not timely and self._stands(node, back, before):
+            reason = Reason("adopted", "the base holds exactly this", self.world.base_ref)
+            return replace(base, action="reuse", reasons=(reason,), entry=back, adopted=self.world.base_ref)
         found = None if timely else self.lookup(current)
         if found is not None:
-            origin = f"{found.branch}@{found.number}"
-            reason = Reason("adopted", f"{found.branch} has computed exactly this", origin)
-            return replace(base, action="reuse", reasons=(reason,), entry=found.entry, adopted=origin)
+            ref = f"{found.branch}@{found.number}"
+            reason = Reason("adopted", f"{found.branch} has computed exactly this", ref)
+            return replace(base, action="reuse", reasons=(reason,), entry=found.entry, adopted=ref)
+        if entry is not None and is_copy(entry):
+            versions = {
+                source: _read(node, None if (one := known.get(source)) is None else origin(one))
+                for source in node.inputs
+            }
         reasons = (own + input_reasons(node, entry, versions)) if entry is not None else own
         reasons += self._outside_reasons(node, entry)
+        if (
+            entry is not None
+            and (sample_of(entry) or not reasons)
+            and (other := self.world.reason(node, entry, known))
+        ):
+            reasons = [other, *reasons]
         return replace(
-            base, reasons=tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),)
+            base,
+            reasons=tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),),
+            notes=(*base.notes, *self.world.notes(node, known)),
         )
 
     def changed(self) -> set[str]:
@@ -251,7 +283,23 @@ class Planner:
                 )
         return replace(base, action="reuse", reasons=(Reason("unselected", "not selected", node.key),))
 
-    def _fingerprint(self, node: Node, versions: Mapping[str, str | None]) -> str | None:
+    def _before(self, node: Node, known: Mapping[str, Entry | None]) -> str | None:
+        """The fingerprint that the asset has where its inputs were made; None where one of them was made here since."""
+        inputs = self.world.untouched(node, known)
+        if inputs is None:
+            return None
+        return self._fingerprint(node, {source: _read(node, inputs[source]) for source in node.inputs})
+
+    def _stands(self, node: Node, entry: Entry, before: str) -> bool:
+        """Whether an entry that was not computed in this world is what its own world would make of the asset."""
+        if node.refresh == "observe" and is_copy(entry):
+            # What was observed is not copied; who follows the outside has been told to run before.
+            return not own_reasons(node, entry)
+        return self.world.as_made(entry) == before
+
+    def _fingerprint(
+        self, node: Node, versions: Mapping[str, str | None], extra: Mapping[str, str] = _NONE
+    ) -> str | None:
         inputs: dict[str, str] = {}
         for source in node.inputs:
             version = versions.get(source)
@@ -264,6 +312,7 @@ class Planner:
             inputs=inputs,
             resources=node.resources,
             outside=self.outside(node.key),
+            extra=extra,
         )
 
     def outside(self, key: str) -> str | None:
@@ -306,7 +355,9 @@ class Planner:
         return (self.now - datetime.fromisoformat(made)).total_seconds() if made else None
 
     def _outside_reasons(self, node: Node, entry: Entry | None) -> list[Reason]:
-        if entry is None or node.refresh != "observe" or entry.provenance.outside == self.outside(node.key):
+        if entry is None or node.refresh != "observe" or is_copy(entry):
+            return []
+        if entry.provenance.outside == self.outside(node.key):
             return []
         return [
             Reason(

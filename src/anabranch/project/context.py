@@ -22,7 +22,7 @@ from anabranch.errors import (
     UndeterminedError,
 )
 from anabranch.git import Repository, State
-from anabranch.names import Ref, did_you_mean, parse_ref, sandbox_name
+from anabranch.names import Ref, did_you_mean, new_id, parse_ref, sandbox_name
 from anabranch.project.results import Where
 from anabranch.sandbox.lifecycle import Base, choose_base
 from anabranch.settings import Environment, Settings, find_settings, load_settings
@@ -135,15 +135,17 @@ class Context:
                 state.in_progress,
             )
         name = self.sandbox_name(state.branch)
-        opened = self.find_branch(name) is not None
+        found = self.find_branch(name)
+        # One that is open stands where it was opened, whatever the settings say by now.
+        base = self.settings.sandboxes.base if found is None else found.properties.get("environment")
         return Where(
             "sandbox",
             state.branch,
             state.commit,
             state.dirty,
-            self.settings.sandboxes.base,
+            base or self.settings.sandboxes.base,
             name,
-            opened,
+            found is not None,
             state.in_progress,
         )
 
@@ -178,12 +180,29 @@ class Context:
         return self.settings.environments[name]
 
     def environment(self, name: str) -> Branch:
-        """The branch of an environment; made, empty, when it is first used."""
-        self.environment_settings(name)
+        """The branch of an environment; made, empty, when it is first used.
+
+        Raises:
+            SettingsError: there is none of that name, or whether it is a masked copy is not what it was opened as.
+        """
+        parent = self.environment_settings(name).derived_from
         found = self.find_branch(name)
-        if found is not None:
-            return found
-        return self.catalog.open_branch(name, kind="environment", message=f"open {name}", author=self.author)
+        if found is None:
+            properties = {} if parent is None else {"derived_from": parent, "storage": f"{name}-{new_id()}"}
+            return self.catalog.open_branch(
+                name, kind="environment", message=f"open {name}", author=self.author, properties=properties
+            )
+        was = found.properties.get("derived_from")
+        if was != parent:
+            # What is in it was made under the other rule, and stays readable: a name can't change sides.
+            held = f"a masked copy of {was}" if was else "an environment that is not masked"
+            raise SettingsError(
+                f"{name} was opened as {held}",
+                hint="give the environment another name"
+                + (f', or set derived_from = "{was}"' if was else ""),
+                place=self.settings.place("environments", name),
+            )
+        return found
 
     def sandbox(self, name: str | None = None) -> Branch:
         """An open sandbox by its name or its git branch's; default: the one of the branch that is checked out.
@@ -320,7 +339,16 @@ class Context:
         from anabranch.running.workspace import Place
 
         storage = self.storage()
-        return Place(self.catalog, storage.warehouse, self.settings.warehouse_properties(), self.folder)
+        settings = self.settings
+        sources = {name: its.unmasked_sources for name, its in settings.environments.items()}
+        return Place(
+            self.catalog,
+            storage.warehouse,
+            settings.warehouse_properties(),
+            self.folder,
+            hidden=settings.mask_variables(),
+            unmasked_sources=sources,
+        )
 
     def runner(self) -> Runner:
         """Plans and runs with the code at hand."""
@@ -376,7 +404,9 @@ class Context:
         )
 
     def _what_to_merge(self, environment: Branch, git_commit: str | None, git_branch: Any) -> str:
-        main = self.environment_settings(environment.name).git_branch
+        own = self.environment_settings(environment.name)
+        # What a masked copy was made by is its parent's code.
+        main = (own if own.derived_from is None else self.environment_settings(own.derived_from)).git_branch
         branches = self.repository.branches()
         candidate = branches.get(main or "") if main != self.git.branch else None
         if (

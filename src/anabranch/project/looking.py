@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anabranch.catalog.base import Entry, Point, RunRecord
 from anabranch.errors import RefError
+from anabranch.planning.world import sample_of, sample_text
 from anabranch.project.context import Context
 from anabranch.project.results import Log, Shown, TagList
+from anabranch.project.sampling import same_sample, samples_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -113,19 +116,20 @@ class Looking:
             return diff_files(
                 key, *((None if e is None else (e.version, e.provenance.bytes)) for e in (before, after))
             )
-        sides = [None if entry is None else self.context.handle(entry, storage) for entry in (before, after)]
         temporary = self.context.folder / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
-        return diff_tables(
-            key,
-            sides[0],  # type: ignore[arg-type]
-            sides[1],  # type: ignore[arg-type]
-            key_columns=self._row_key(key, after, before),
-            samples=samples,
-            summaries=summaries,
-            temp_directory=temporary,
-            on_progress=None if on_progress is None else lambda done: on_progress(key, done),
-        )
+        with same_sample(self.context, before, after, storage) as (left, right, note):
+            found = diff_tables(
+                key,
+                left,
+                right,
+                key_columns=self._row_key(key, after, before),
+                samples=samples,
+                summaries=summaries,
+                temp_directory=temporary,
+                on_progress=None if on_progress is None else lambda done: on_progress(key, done),
+            )
+        return replace(found, note="; ".join(text for text in (note, found.note) if text))
 
     def _compare(self, key: str, before: Entry | None, after: Entry | None) -> TableChange:
         """How a table changed, for the gate: schema, and the rows that would go."""
@@ -150,7 +154,8 @@ class Looking:
             )
             removed = rows[0] if after is None else 0
             return TableChange(key, kind, state, rows[0], rows[1], removed)  # type: ignore[arg-type]
-        mark = f"{before.version}|{after.version}|{','.join(self._row_key(key, after, before))}"
+        parts = "|".join(sample_text(sample_of(entry)) for entry in (before, after))
+        mark = f"{before.version}|{after.version}|{parts if parts != '|' else ''}{','.join(self._row_key(key, after, before))}"
         known = self.context.catalog.get_note("compare", mark)
         if known is None:
             found = self._diff_entry(key, before, after, samples=0, summaries=False)
@@ -268,6 +273,10 @@ class Looking:
     def tables(self, at: str | None = None) -> dict[str, Entry]:
         """Everything that a ref sees, by key."""
         return self.context.catalog.entries(self.context.pinned(at))
+
+    def samples(self, at: str | None = None) -> dict[str, str]:
+        """Key → the sample that its table was computed from (``5 % sample by customer_id``), for those of a ref that were."""
+        return samples_of(self.tables(at).values())
 
     def sql(
         self, query: str, at: str | None = None, *, connection: duckdb.DuckDBPyConnection | None = None

@@ -23,6 +23,7 @@ from anabranch.project.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from anabranch.gate import Approval
+    from anabranch.masking.sync import SyncResult
     from anabranch.planning.plan import Plan
     from anabranch.promotion import Prepared, PromotionResult, RollbackPlan
     from anabranch.running.events import Listener
@@ -115,7 +116,11 @@ class Project(Looking):
         if found is not None:
             return found
         base = self.context.base_for(environment)
-        return replace(environment, name=here.sandbox, kind="sandbox", head=base.number)
+        sample = self.context.settings.sandboxes.sample
+        properties = {"sample": sample.to_dict()} if sample else {}
+        return replace(
+            environment, name=here.sandbox, kind="sandbox", head=base.number, properties=properties
+        )
 
     def run(
         self,
@@ -128,6 +133,8 @@ class Project(Looking):
         prune: bool = False,
         fail_fast: bool = False,
         resume: bool = False,
+        sample: str | None = None,
+        sample_by: str | None = None,
         listen: Listener = lambda _: None,
     ) -> RunResult:
         """Carries the plan out: on an environment's git branch its environment, on any other the branch's sandbox.
@@ -139,6 +146,7 @@ class Project(Looking):
             prune: Remove tables whose asset is no longer in the code.
             fail_fast: Start nothing more after a failure.
             resume: Run although the environment is held after a rollback.
+            sample, sample_by: In a sandbox, how much of its base is read from now on; see `Sandboxes.open`.
             listen: Called with every `Event`.
 
         Raises:
@@ -162,7 +170,7 @@ class Project(Looking):
         runner = context.runner()
         try:
             if here.kind == "sandbox":
-                sandbox, new, behind = self.sandbox.ensure()
+                sandbox, new, behind = self.sandbox.ensure(sample=sample, sample_by=sample_by)
                 environment = context.catalog.branch_by_id(sandbox.parent or 0)
                 if new:
                     base = f"{environment.name}@{sandbox.base}"
@@ -175,6 +183,11 @@ class Project(Looking):
                     context.catalog.update_branch(sandbox.id, expires_at=later)
                 return runner.run_sandbox(
                     sandbox, environment, options, resources=context.resources_of(sandbox)
+                )
+            if sample is not None or sample_by is not None:
+                raise PromotionError(
+                    f"{here.environment} is computed from all data: only a sandbox reads a sample",
+                    hint="git switch -c NAME first",
                 )
             if here.dirty:
                 raise DirtyError(
@@ -199,6 +212,27 @@ class Project(Looking):
             )
         finally:
             context._pins.clear()  # noqa: SLF001 - the context is ours
+
+    def sync(
+        self, environment: str | None = None, *, dry_run: bool = False, listen: Listener = lambda _: None
+    ) -> SyncResult:
+        """Brings a masked environment up to date with its parent: masks what has changed there, and commits it at once.
+
+        Args:
+            environment: Its name; default: the only one that has ``derived_from`` in anabranch.toml.
+            dry_run: Tell what would be masked, by which rules, and which columns nobody has declared; write nothing.
+            listen: Called with every `Event`.
+
+        Raises:
+            MaskError: a rule can't be applied, or the git branch at hand is not the parent's.
+            SettingsError: it is no masked copy. SecretError: its key is not set.
+            DirtyError, BehindError, LeaseError: as for `run`.
+        """
+        from anabranch.project.masks import sync
+
+        if not dry_run:
+            self.context.refresh()
+        return sync(self.context, environment, dry_run=dry_run, listen=listen)
 
     def _check_held(self, environment: Branch, *, resume: bool) -> None:
         held = environment.properties.get("held")

@@ -12,6 +12,7 @@ from anabranch.errors import CheckError, DirtyError, GateError, PromotionError, 
 from anabranch.gate import Approval, TableChange
 from anabranch.names import now
 from anabranch.planning.plan import Plan, Step
+from anabranch.planning.world import is_masked
 from anabranch.project.context import Context
 from anabranch.promotion import (
     Evidence,
@@ -135,6 +136,13 @@ class Promoter:
         sandbox = context.sandbox(name)
         assert sandbox.parent is not None
         environment = self._catalog.branch_by_id(sandbox.parent)
+        if is_masked(environment):
+            parent = str(environment.properties["derived_from"])
+            main = context.environment_settings(parent).git_branch or parent
+            raise PromotionError(
+                f"{sandbox.name} stands on {environment.name}, a masked copy of {parent}: what it has computed is not {parent}'s data",
+                hint=f"publish the code instead: merge {sandbox.properties.get('git_branch')} into {main} and run it there: git switch {main}, anabranch run",
+            )
         if here.kind == "environment" and here.environment != environment.name:
             raise PromotionError(
                 f"{sandbox.name} stands on {environment.name}, but {here.git_branch} is the git branch of {here.environment}",
@@ -196,7 +204,9 @@ class Promoter:
         there = self._catalog.entries(environment.point)
         for step in steps:
             mine = [
-                r for r in step.reasons if r.kind in ("new", "code", "config", "distribution", "resource")
+                r
+                for r in step.reasons
+                if r.kind in ("new", "code", "config", "distribution", "resource", "sample")
             ]
             published = there.get(step.key)
             code = graph[step.key].code

@@ -73,6 +73,8 @@ class Status:
         next: The command that most likely comes next.
         assets: Number of assets in the code.
         tables: Number of tables in view.
+        sample: How much of its base the sandbox reads, ``5 % sample by customer_id``; empty for all of it.
+        masked: The environment that the base is a masked copy of, or None.
     """
 
     where: Where
@@ -89,6 +91,8 @@ class Status:
     next: str | None = None
     assets: int = 0
     tables: int = 0
+    sample: str = ""
+    masked: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -109,6 +113,8 @@ class Status:
             "next": self.next,
             "assets": self.assets,
             "tables": self.tables,
+            "sample": self.sample or None,
+            "masked": self.masked,
         }
 
 
@@ -149,6 +155,9 @@ def entry_dict(entry: Entry | None) -> dict[str, Any] | None:
         "run": made.run,
         "git_commit": made.git_commit,
         "dirty": made.dirty,
+        "sample": made.extra.get("sample"),
+        "masked": made.extra.get("masked"),
+        "masked_from": made.extra.get("parent", {}).get("ref"),
     }
 
 

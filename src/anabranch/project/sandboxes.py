@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.catalog.base import Branch
-from anabranch.errors import BehindError, BranchExistsError, PromotionError, StaleError
+from anabranch.errors import AnabranchError, BehindError, BranchExistsError, PromotionError, StaleError
 from anabranch.names import parse_duration
 from anabranch.project.context import Context
 from anabranch.project.results import SandboxList
 from anabranch.running.lease import hold
+from anabranch.sample import Sample, parse_sample
 from anabranch.sandbox.lifecycle import Moved, SandboxInfo, describe, open_sandbox, plan_sync, sync_sandbox
 
 
@@ -86,21 +87,43 @@ class Sandboxes:
         ]
         return SandboxList(tuple(found))
 
-    def open(self, *, expire_after: str | None = None) -> Opened:
+    def open(
+        self,
+        *,
+        expire_after: str | None = None,
+        base: str | None = None,
+        sample: str | None = None,
+        sample_by: str | None = None,
+    ) -> Opened:
         """Opens the sandbox of the git branch that is checked out, or returns it as it stands.
 
         Args:
             expire_after: A duration such as ``"3d"``; default: ``sandboxes.expire_after`` of anabranch.toml.
+            base: The environment that it is opened on; default: ``sandboxes.base``.
+            sample: How much of the base is read from now on: ``"5%"``, or ``"none"`` for all of it; default: as it is,
+                or ``sandboxes.sample``.
+            sample_by: The column by which rows are chosen.
 
         Raises:
             UndeterminedError: HEAD is detached.
             PromotionError: the git branch is an environment's.
+            BranchExistsError: it is open already, on another base.
+            AnabranchError: the sample is none.
         """
         started = time.perf_counter()
-        branch, new, reason = self.ensure(expire_after=expire_after)
+        branch, new, reason = self.ensure(
+            expire_after=expire_after, base=base, sample=sample, sample_by=sample_by
+        )
         return Opened(self._describe(branch), new, reason, time.perf_counter() - started)
 
-    def ensure(self, *, expire_after: str | None = None) -> tuple[Branch, bool, str | None]:
+    def ensure(
+        self,
+        *,
+        expire_after: str | None = None,
+        base: str | None = None,
+        sample: str | None = None,
+        sample_by: str | None = None,
+    ) -> tuple[Branch, bool, str | None]:
         """The sandbox of the git branch at hand, opened if need be; whether it is new; what newer code it lacks."""
         context = self._context
         here = context.require()
@@ -110,16 +133,29 @@ class Sandboxes:
                 hint="git switch -c NAME first",
             )
         found = context.find_branch(here.sandbox)
-        environment = context.environment(here.environment)
         if found is not None:
             self._check_owner(found, here.git_branch or "")
+            if base not in (None, here.environment):
+                raise BranchExistsError(
+                    f"the sandbox {found.name} stands on {here.environment}, not on {base}",
+                    hint=f"anabranch sandbox close {found.name}, then open it with --base {base}",
+                )
+            environment = context.environment(here.environment)
+            present = sample_kept(found)
+            wanted = sample_asked(sample, sample_by, present)
+            if wanted != present:
+                found = context.catalog.update_branch(
+                    found.id, properties={"sample": wanted.to_dict() if wanted else None}
+                )
             return found, False, None
-        base = context.base_for(environment)
+        environment = context.environment(base or here.environment)
+        wanted = sample_asked(sample, sample_by, context.settings.sandboxes.sample)
+        chosen = context.base_for(environment)
         branch = open_sandbox(
             context.catalog,
             here.sandbox,
             environment=environment,
-            base=base,
+            base=chosen,
             git_branch=here.git_branch or "",
             git_commit=here.git_commit,
             author=context.author,
@@ -127,8 +163,9 @@ class Sandboxes:
             if expire_after is None
             else parse_duration(expire_after),
             definitions=context.workspace.graph.definitions,
+            properties={"sample": wanted.to_dict()} if wanted else None,
         )
-        return branch, True, None if base.is_head else context.behind(environment, base).message
+        return branch, True, None if chosen.is_head else context.behind(environment, chosen).message
 
     def sync(self, name: str | None = None, *, dry_run: bool = False) -> Synced:
         """Moves a sandbox to the newest commit of its environment whose code the git branch contains.
@@ -195,3 +232,27 @@ class Sandboxes:
     def _describe(self, branch: Branch) -> SandboxInfo:
         assert branch.parent is not None
         return describe(self._context.catalog, branch, self._context.catalog.branch_by_id(branch.parent))
+
+
+def sample_kept(sandbox: Branch) -> Sample | None:
+    """How much of its base a sandbox reads; None: all of it."""
+    kept = sandbox.properties.get("sample")
+    return parse_sample(str(kept["share"]), kept.get("by")) if kept else None
+
+
+def sample_asked(share: str | None, by: str | None, present: Sample | None) -> Sample | None:
+    """The sample that is wanted, where what is not said stays as it is.
+
+    Raises:
+        AnabranchError: the share is none, or a column is named and no share was ever given.
+    """
+    if share is None and by is None:
+        return present
+    if share is None:
+        if present is None:
+            raise AnabranchError(
+                f"rows are to be chosen by {by}, but not how many",
+                hint='say it: --sample 5%, or sample = "5%"',
+            )
+        return Sample(present.share, by)
+    return parse_sample(share, by or (present.by if present else None))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from anabranch.catalog.base import Branch, Point
+from collections.abc import Mapping
+
+from anabranch.catalog.base import Branch, Entry, Point
 from anabranch.errors import AnabranchError, UndeterminedError
 from anabranch.planning.changes import own_reasons
+from anabranch.planning.world import sample_of
 from anabranch.project.context import Context
 from anabranch.project.results import Status, Where
+from anabranch.project.sandboxes import sample_kept
 from anabranch.running.lease import is_dead
 from anabranch.sandbox.lifecycle import pending, staleness
 
@@ -64,6 +68,7 @@ def status(context: Context) -> Status:
         else:
             mine = pending(context.catalog, branch)
             own = tuple(mine)
+            notes += _of_masks(context, environment, mine)
             moved = [
                 c.key
                 for c in context.catalog.changes(Point(environment.id, branch.base or 0), environment.point)
@@ -101,7 +106,35 @@ def status(context: Context) -> Status:
         ),
         assets=len(graph),
         tables=len(view),
+        sample=_sample(context, branch),
+        masked=environment.properties.get("derived_from"),
     )
+
+
+def _sample(context: Context, sandbox: Branch | None) -> str:
+    """How much of its base a sandbox reads, or would read once it is open."""
+    if sandbox is None:
+        return str(context.settings.sandboxes.sample or "")
+    return str(sample_kept(sandbox) or "")
+
+
+def _of_masks(context: Context, environment: Branch, own: Mapping[str, Entry | None]) -> list[str]:
+    """What one should know on a masked base, and of results of a sample."""
+    notes = []
+    parent = environment.properties.get("derived_from")
+    if parent is not None:
+        above = context.find_branch(str(parent))
+        behind = 0 if above is None else above.head - int(environment.properties.get("synced_to", 0))
+        lag = f", {behind} commits behind it (anabranch sync {environment.name})" if behind else ""
+        notes.append(
+            f"{environment.name} is a masked copy of {parent}{lag}; what is computed here is never promoted: merge the code, and run it there"
+        )
+    marked = sorted(key for key, entry in own.items() if entry is not None and sample_of(entry))
+    if marked:
+        notes.append(
+            f"{', '.join(marked)} {'is' if len(marked) == 1 else 'are'} of a sample and can't be promoted: anabranch run --sample none computes the real thing"
+        )
+    return notes
 
 
 def _next(

@@ -97,7 +97,8 @@ def _environment_text(status: Status) -> str:
 def _sandbox_text(status: Status) -> str:
     if status.head is None:
         return f"{status.where.sandbox}, not open yet; anabranch run opens it"
-    return f"{status.head}, {count(status.tables, 'table')} in view"
+    sample = f", {status.sample}" if status.sample else ""
+    return f"{status.head}, {count(status.tables, 'table')} in view{sample}"
 
 
 def _base_text(status: Status) -> str:
@@ -128,7 +129,8 @@ def plan_lines(
         limit: Columns of the screen.
         verbose: Show every asset, every reason and what could not be analysed.
     """
-    lines = [line(head(f"Plan for {title}"), f" ({base})" if base else "")]
+    sample = f", {plan.sample}" if plan.sample else ""
+    lines = [line(head(f"Plan for {title}"), f" ({base}{sample})" if base else sample)]
     rows: list[list[Span | str]] = []
     for step in plan.with_action("run", "depends"):
         style: Style = "warn" if step.action == "run" else ""
@@ -142,8 +144,9 @@ def plan_lines(
         rows += [["", "", str(reason), ""] for reason in shown[1:]]
         if len(step.reasons) > len(shown):
             rows.append(["", "", dim(f"and {len(step.reasons) - len(shown)} more reasons"), ""])
-        if verbose:
-            rows += [["", "", dim(f"note: {note}"), ""] for note in step.notes]
+        if verbose or plan.sample:
+            told = step.notes if verbose else [note for note in step.notes if note.startswith("it reads")]
+            rows += [["", "", dim(f"note: {note}"), ""] for note in told]
     adopted = [step for step in plan.with_action("reuse") if step.adopted is not None]
     shown_adopted = adopted if verbose else adopted[:8]
     rows += [

@@ -10,6 +10,7 @@ from typing import Any
 
 from anabranch.catalog.base import Change, Commit, Entry
 from anabranch.gate import Approval, TableChange
+from anabranch.planning.world import is_copy, sample_of, sample_text
 from anabranch.project.results import Log, SandboxList, Shown, TagList
 from anabranch.project.sandboxes import Closed, Opened, Synced
 from anabranch.promotion import Prepared, PromotionResult, RollbackPlan
@@ -300,9 +301,25 @@ def _entry_lines(title: str, entry: Entry, readers: tuple[str, ...]) -> list[Lin
             ("fingerprint", made.fingerprint),
             ("made from", ", ".join(f"{k} {short_version(v)}" for k, v in made.inputs.items())),
             ("read by", ", ".join(readers)),
+            ("masked", _masked(entry)),
+            ("sample", sample_text(sample_of(entry)) or None),
         ]
     )
     return [*lines, hint(f'anabranch sql "from {entry.key}"')]
+
+
+def _masked(entry: Entry) -> str | None:
+    masked = entry.provenance.extra.get("masked")
+    if masked is None:
+        return None
+    if not is_copy(entry):
+        return f"computed from the masked data of {masked['environment']}"
+    rules = [
+        f"{column} {rule}{' (nobody has declared it)' if column in masked['undeclared'] else ''}"
+        for column, rule in masked["columns"].items()
+        if rule != "keep"
+    ]
+    return f"{', '.join(rules) or 'nothing'}; copied from {entry.provenance.extra['parent']['ref']}"
 
 
 def _computed(entry: Entry) -> str | None:

@@ -17,8 +17,9 @@ from typing import Any
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline
-from anabranch.pipeline.graph import Graph, Node
+from anabranch.pipeline.graph import CheckNode, Graph, Node
 from anabranch.planning.plan import Plan, Planner, Step
+from anabranch.planning.world import sample_of, sample_text
 from anabranch.running.events import Event, Listener
 from anabranch.running.io import Source
 from anabranch.running.outcome import CheckOutcome, Execution, Outcome, State, check_fingerprint
@@ -34,6 +35,7 @@ class Conditions:
 
     Attributes:
         template: The fields of `StepTask` that all steps share.
+        admit: Called with each asset before it starts; raises where its world does not take it.
         commit: Called with each new or adopted entry, in order: none before those that it was made from.
         known_check: Fingerprint → a result that is known already, or None.
         keep_check: Called with each check's outcome that was not known; one without a result takes back an earlier one.
@@ -53,6 +55,7 @@ class Conditions:
     template: StepTask
     commit: Callable[[Entry, Step], None]
     provenance: Provenance
+    admit: Callable[[str], None] = lambda _: None
     known_check: Callable[[str], CheckResult | None] = lambda _: None
     keep_check: Callable[[CheckOutcome], None] = lambda _: None
     resources: Callable[[str], Mapping[str, str]] = lambda _: {}
@@ -316,13 +319,14 @@ class Executor:
         return entry.version if entry is not None else None
 
     def _start_asset(self, key: str, step: Step) -> None:
+        self.conditions.admit(key)
         bound = self.pipeline.assets[key]
         present = self.planner.view.get(key)
         task = replace(
             self.conditions.template,
             kind="asset",
             key=key,
-            inputs={source: self._source(source) for source in bound.inputs},
+            inputs=self._sources(bound.inputs),
             previous=None
             if present is None
             else Source(key, present.kind, present.location, present.version),
@@ -333,9 +337,16 @@ class Executor:
         self._tell("step_started", key, reasons=[reason.to_dict() for reason in step.reasons])
         self._submit(task, step)
 
-    def _source(self, key: str) -> Source:
-        entry = self._entries[key]
-        return Source(key, entry.kind, entry.location, entry.version)
+    def _sources(self, keys: Collection[str], *, sampled: bool = True) -> dict[str, Source]:
+        """Pointers to inputs, and how much of each is read."""
+        world = self.planner.world
+        chosen = world.sampled(keys, self._entries) if sampled else {}
+        found = {}
+        for key in keys:
+            entry = self._entries[key]
+            part = replace(world.sample, by=chosen[key]) if key in chosen and world.sample else None
+            found[key] = Source(key, entry.kind, entry.location, entry.version, part)
+        return found
 
     def _submit(self, task: StepTask, step: Step | None) -> None:
         self._running[task.key] = (task, step)
@@ -471,7 +482,7 @@ class Executor:
         extra: dict[str, Any] = {"row_key": list(node.row_key)} if node.row_key else {}
         if node.resources:
             extra["resources"] = dict(self.conditions.resources(node.key))
-        return extra
+        return extra | self.planner.world.marks(node, self._entries)
 
     def _done(self, outcome: Outcome) -> None:
         key = outcome.key
@@ -496,13 +507,21 @@ class Executor:
         if any(key not in self._entries for key in check.inputs):
             self._settle_check(check_id)
             return True
-        versions = {key: self._entries[key].version for key in check.inputs}
-        mark = check_fingerprint(check, versions)
+        mark = check_fingerprint(check, _versions(self._judged(check)))
         known = None if check.volatile else self.conditions.known_check(mark)
         if known is None:
             return False
         self._checked(
-            CheckOutcome(check.id, check.asset, check.name, check.blocking, mark, known, cached=True)
+            CheckOutcome(
+                check.id,
+                check.asset,
+                check.name,
+                check.blocking,
+                mark,
+                known,
+                cached=True,
+                sample=self._sample_of(check),
+            )
         )
         return True
 
@@ -512,16 +531,32 @@ class Executor:
             self.conditions.template,
             kind="check",
             key=check.id,
-            inputs={key: self._source(key) for key in check.inputs},
+            inputs=self._judged(check),
             log=self.conditions.log(check.id, 1),
         )
         self._submit(task, None)
 
+    def _judged(self, check: CheckNode) -> dict[str, Source]:
+        """What a check reads: where it judges a sample, the same sample of what it compares with."""
+        marked = any(sample_of(self._entries[key]) for key in check.inputs)
+        return self._sources(check.inputs, sampled=marked)
+
+    def _sample_of(self, check: CheckNode) -> str:
+        marks = [mark for key in check.inputs if (mark := sample_of(self._entries[key]))]
+        return sample_text(marks[0]) if marks else ""
+
     def _finish_check(self, task: StepTask, result: StepResult) -> None:
         check = self._checks[task.key]
-        mark = check_fingerprint(check, {key: source.version for key, source in task.inputs.items()})
+        mark = check_fingerprint(check, _versions(task.inputs))
         outcome = CheckOutcome(
-            check.id, check.asset, check.name, check.blocking, mark, result.check, result.error
+            check.id,
+            check.asset,
+            check.name,
+            check.blocking,
+            mark,
+            result.check,
+            result.error,
+            sample=self._sample_of(check),
         )
         self.conditions.keep_check(outcome)
         self._checked(outcome)
@@ -553,3 +588,11 @@ class Executor:
 
     def _tell(self, kind: Any, key: str, **data: Any) -> None:
         self.conditions.listen(Event(kind, key, data))
+
+
+def _versions(sources: Mapping[str, Source]) -> dict[str, str]:
+    """What a check reads of each input: its version, and the sample if it is read as one."""
+    return {
+        key: source.version if source.sample is None else f"{source.version} {source.sample}"
+        for key, source in sources.items()
+    }

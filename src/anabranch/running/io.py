@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from anabranch.errors import SignatureError, UnstorableError
 from anabranch.lake.file import File, StoredFile
+from anabranch.sample import Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,17 +24,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """A pointer to an input: what a step is given of the catalog, and all it is given of it."""
+    """A pointer to an input: what a step is given of the catalog, and all it is given of it.
+
+    Attributes:
+        key, kind, location, version: As of the entry.
+        sample: How much of a table is read, and by which column; None: all of it.
+    """
 
     key: str
     kind: Literal["table", "file"]
     location: str
     version: str
+    sample: Sample | None = None
 
     def open(self, storage: Storage) -> Table | StoredFile:
         """A handle on it; nothing is read yet."""
         if self.kind == "file":
             return StoredFile(self.key, self.location, storage, self.version)
+        if self.sample is not None:
+            from anabranch.lake.sample import SampledTable
+
+            return SampledTable(self.key, self.location, storage, self.version, sample=self.sample)
         from anabranch.lake.tables import Table
 
         return Table(self.key, self.location, storage, version=self.version)

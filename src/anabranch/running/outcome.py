@@ -64,6 +64,7 @@ class CheckOutcome:
         result: What it found, or None where its own code failed.
         error: For a check whose own code failed.
         cached: Whether it was known already.
+        sample: The sample that it judged, ``5 % sample by customer_id``; empty where it judged all.
     """
 
     id: str
@@ -74,6 +75,7 @@ class CheckOutcome:
     result: CheckResult | None
     error: Mapping[str, Any] | None = None
     cached: bool = False
+    sample: str = ""
 
     @property
     def passed(self) -> bool:
@@ -83,11 +85,9 @@ class CheckOutcome:
     @property
     def message(self) -> str:
         """One sentence."""
-        return (
-            self.result.message
-            if self.result is not None
-            else str((self.error or {}).get("message", "it could not be run"))
-        )
+        if self.result is None:
+            return str((self.error or {}).get("message", "it could not be run"))
+        return self.result.message + (f" (of a {self.sample})" if self.sample else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -102,6 +102,7 @@ class CheckOutcome:
             "rows": found.rows if found else None,
             "samples": [dict(sample) for sample in found.samples] if found else [],
             "cached": self.cached,
+            "sample": self.sample or None,
             "error": dict(self.error) if self.error else None,
         }
 

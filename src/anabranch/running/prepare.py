@@ -9,18 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from anabranch.catalog.base import Branch, Found
-from anabranch.errors import StepError
+from anabranch.catalog.base import Branch, Entry, Found
+from anabranch.errors import MaskError, StepError
 from anabranch.names import now
 from anabranch.pipeline.resource import HIDDEN
 from anabranch.planning.plan import Planner
+from anabranch.planning.world import World, is_masked
 from anabranch.running.machine import available_memory
 from anabranch.running.step import StepTask
 from anabranch.running.worker import InlinePool, Pool, ProcessPool, Progress
 from anabranch.running.workspace import Place, RunOptions, Workspace
+from anabranch.sample import parse_sample
 
 if TYPE_CHECKING:
     from anabranch.lake.storage import Scope
+    from anabranch.lake.tables import Table
 
 # What pyiceberg calls the properties that hold credentials.
 _CREDENTIAL = ("key", "secret", "token", "password", "credential")
@@ -66,12 +69,60 @@ class Preparation:
             refresh=self._sources(options.refresh),
             lookup=self._lookup(branch, environment),
             own_runs=own_runs,
+            world=self.world(branch, environment),
         )
         if options.select:
             planner.selected = graph.select(options.select, changed=planner.changed)
         if observe and (asked := planner.to_observe()):
             planner.observed = self._observe(asked, resources, options)
         return planner
+
+    def world(self, branch: Branch, environment: Branch) -> World:
+        """What assets are computed from on a branch: all data, or in a sandbox masked copies, or a sample."""
+        masked = str(environment.properties.get("storage", "")) if is_masked(environment) else ""
+        kept = branch.properties.get("sample") if branch.kind == "sandbox" else None
+        if branch.kind != "sandbox" or not (masked or kept):
+            return World()
+        known: dict[str, frozenset[str]] = {}
+
+        def columns(entry: Entry) -> frozenset[str]:
+            if entry.location not in known:
+                known[entry.location] = frozenset(self._table(entry).schema.names)
+            return known[entry.location]
+
+        point = branch.base_point
+        return World(
+            masked=masked,
+            environment=environment.name,
+            sample=None if not kept else parse_sample(str(kept["share"]), kept.get("by")),
+            base={} if point is None else self.catalog.entries(point),
+            base_ref="" if point is None else f"{environment.name}@{point.number}",
+            columns=columns,
+            unmasked_sources=self.place.unmasked_sources.get(environment.name, ()),
+        )
+
+    def _table(self, entry: Entry) -> Table:
+        from anabranch.lake.storage import Storage
+        from anabranch.lake.tables import Table
+
+        storage = Storage(self.place.warehouse, properties=self.place.properties)
+        return Table(entry.key, entry.location, storage, version=entry.version)
+
+    def admission(self, world: World) -> Callable[[str], None]:
+        """Refuses, before it starts, an asset that would bring what is not masked into a world of masked copies."""
+        graph = self.workspace.graph
+
+        def admit(key: str) -> None:
+            if world.outside(graph[key]):
+                what = "reads the outside world" if graph[key].inputs else "is a source"
+                raise MaskError(
+                    f"{key} {what}, and what it brings is not masked: it can't run on {world.environment}",
+                    hint=f"leave it out with --select, try it in a sandbox on another base, or name it in"
+                    f" unmasked_sources of [environments.{world.environment}] if it holds nothing to hide",
+                    asset=key,
+                )
+
+        return admit
 
     def _sources(self, words: Sequence[str]) -> set[str]:
         graph = self.workspace.graph
@@ -145,7 +196,7 @@ class Preparation:
 
     def _secrets(self, resources: str) -> list[str]:
         """The values that no log may hold: the variables that a resource set reads, and the warehouse's credentials."""
-        variables = self.workspace.pipeline.definitions.variables(resources)
+        variables = {*self.workspace.pipeline.definitions.variables(resources), *self.place.hidden}
         credentials = [v for k, v in self.place.properties.items() if any(word in k for word in _CREDENTIAL)]
         return [*(os.environ.get(name, "") for name in variables), *credentials]
 
@@ -164,7 +215,8 @@ class Preparation:
 
     @contextlib.contextmanager
     def _pool(self, options: RunOptions, resources: str, size: int) -> Iterator[Pool]:
-        foreign = tuple(sorted(self.workspace.pipeline.definitions.foreign_variables(resources)))
+        definitions = self.workspace.pipeline.definitions
+        foreign = tuple(sorted({*definitions.foreign_variables(resources), *self.place.hidden}))
         pool: Pool
         if options.in_process:
             pool = InlinePool(self.workspace.pipeline, self.workspace.project.root, foreign)

@@ -25,10 +25,11 @@ from anabranch.catalog.base import (
     RunRecord,
     RunState,
 )
-from anabranch.errors import ConflictError, RefError
+from anabranch.errors import ConflictError, MaskError, RefError
 from anabranch.names import new_id, now
 from anabranch.pipeline.check import CheckResult
 from anabranch.planning.plan import Plan, Planner, Step
+from anabranch.planning.world import World, is_masked
 from anabranch.running.events import Event, EventLog
 from anabranch.running.executor import Conditions, Executor
 from anabranch.running.lease import hold, is_dead
@@ -69,6 +70,9 @@ class Runner(Preparation):
             sandbox = self.catalog.branch_by_id(sandbox.id)
             planner = self.planner(sandbox, environment, options, resources=resources)
             plan = planner.plan()
+            admit = self.admission(planner.world)
+            for step in plan.with_action("run", "depends"):
+                admit(step.key)
             below = self.catalog.entries(sandbox.base_point) if sandbox.base_point is not None else {}
 
             def commit(entry: Entry, step: Step) -> None:
@@ -125,6 +129,11 @@ class Runner(Preparation):
         """
         from anabranch.lake.storage import Scope
 
+        if is_masked(environment):
+            raise MaskError(
+                f"{environment.name} is a masked copy of {environment.properties['derived_from']}: nothing is run on it",
+                hint=f"anabranch sync {environment.name} brings it up to date",
+            )
         run_id = new_id()
         with hold(
             self.catalog,
@@ -363,7 +372,10 @@ class Runner(Preparation):
 
         graph = self.workspace.graph
         view = self.catalog.entries(branch.point)
-        planner = Planner(graph, view, target=branch.name, pinned=True, now=now(), selected=())
+        world = (
+            World() if branch.parent is None else self.world(branch, self.catalog.branch_by_id(branch.parent))
+        )
+        planner = Planner(graph, view, target=branch.name, pinned=True, now=now(), selected=(), world=world)
         wanted = graph.select(options.select)
         checks = [check for check in graph.checks if check.asset in wanted]
         missing = sorted({key for check in checks for key in check.inputs if key not in view})
@@ -460,6 +472,7 @@ class Runner(Preparation):
                     self._template(resources, scope), run_id, options, resources, commit, branch
                 )
                 conditions.listen = listen
+                conditions.admit = self.admission(planner.world)
                 executor = Executor(planner, self.workspace.pipeline, pool, conditions)
                 result.execution = executor.result
                 executor.execute(plan)

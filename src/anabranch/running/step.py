@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from anabranch.columns import PROPERTY, Declared, descriptions, encode_tags
 from anabranch.errors import AnabranchError, SignatureError, StepError
 from anabranch.names import now
 from anabranch.pipeline.check import CheckResult
@@ -246,7 +247,7 @@ def _store(
     storage: Storage,
     task: StepTask,
     renames: Mapping[str, str],
-    columns: Mapping[str, str],
+    columns: Mapping[str, Declared],
     value: Any,
     on_progress: Callable[[int], None] | None,
 ) -> dict[str, Any]:
@@ -275,7 +276,8 @@ def _store(
         to_arrow(value, owner=task.key),
         previous=previous,
         renames=renames,
-        docs=columns,
+        docs=descriptions(columns),
+        properties={PROPERTY: encode_tags(columns)},
         threads=task.threads,
         on_progress=on_progress,
     )

@@ -48,12 +48,16 @@ class Place:
         warehouse: URI.
         properties: Resolved properties of the warehouse.
         folder: The project's ``.anabranch`` folder: logs and caches.
+        hidden: Names of variables that no step may see: the keys of masked environments.
+        unmasked_sources: Masked environment → assets that may read the outside world in its sandboxes.
     """
 
     catalog: Catalog
     warehouse: str
     properties: Mapping[str, str]
     folder: Path
+    hidden: tuple[str, ...] = ()
+    unmasked_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

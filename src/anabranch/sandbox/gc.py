@@ -251,10 +251,10 @@ def files_of(storage: Storage, location: str) -> set[str]:
 
 def _is_metadata(storage: Storage, location: str) -> bool:
     """Whether a location is a table's ``metadata.json``, by its place: a file asset lies one folder higher."""
-    from anabranch.lake.storage import SANDBOXES
+    from anabranch.lake.storage import APART
 
     parts = location.removeprefix(f"{storage.warehouse}/").split("/")
-    below = parts[2:] if parts[0] == SANDBOXES else parts
+    below = parts[2:] if parts[0] in APART else parts
     return len(below) > 3 and below[-2] == "metadata" and below[-1].endswith(".metadata.json")
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from anabranch.catalog.base import Branch, Catalog, Commit, CommitRequest, Entry, Point
 from anabranch.errors import UndeterminedError
 from anabranch.names import new_id, now
+from anabranch.sample import parse_sample
 
 
 class Containment(Protocol):
@@ -283,6 +284,7 @@ class SandboxInfo:
         created_at, expires_at: UTC.
         git_branch_exists: False where the git branch is gone; None where that was not looked up.
         opened_by: As git names people.
+        sample: How much of its base it reads, ``5 % sample by customer_id``; empty for all of it.
     """
 
     name: str
@@ -297,6 +299,7 @@ class SandboxInfo:
     expires_at: datetime | None
     git_branch_exists: bool | None = None
     opened_by: str = ""
+    sample: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -313,6 +316,7 @@ class SandboxInfo:
             "expires_at": self.expires_at.isoformat() if self.expires_at else None,
             "git_branch_exists": self.git_branch_exists,
             "opened_by": self.opened_by,
+            "sample": self.sample or None,
         }
 
 
@@ -321,6 +325,7 @@ def describe(
 ) -> SandboxInfo:
     """Reads what `sandbox list` shows."""
     own = catalog.own(sandbox.point)
+    kept = sandbox.properties.get("sample")
     git_branch = str(sandbox.properties.get("git_branch", sandbox.name))
     return SandboxInfo(
         name=sandbox.name,
@@ -335,4 +340,5 @@ def describe(
         expires_at=sandbox.expires_at,
         git_branch_exists=None if git_branches is None else git_branch in git_branches,
         opened_by=str(sandbox.properties.get("opened_by", "")),
+        sample=str(parse_sample(kept["share"], kept.get("by"))) if kept else "",
     )

@@ -16,9 +16,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from anabranch.columns import Rule, parse_rule
 from anabranch.errors import AnabranchError, SecretError
 from anabranch.git import is_git_branch_name
 from anabranch.names import parse_duration, parse_size
+from anabranch.sample import Sample, parse_sample
 
 _VARIABLE = re.compile(r"(\$?)\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -167,6 +169,11 @@ def check_references(value: str) -> str:
     return value
 
 
+def references(text: str) -> list[str]:
+    """The names of the environment variables that a text refers to."""
+    return [name for dollar, name in _VARIABLE.findall(text) if not dollar]
+
+
 def resolve_references(
     text: str, environ: Mapping[str, str] | None = None, *, place: str | None = None
 ) -> str:
@@ -192,6 +199,36 @@ def resolve_references(
     return _VARIABLE.sub(value, text)
 
 
+def _mask_rule(value: Any) -> Rule:
+    if isinstance(value, Rule):
+        return value
+    try:
+        return parse_rule(value if isinstance(value, str) else _shown(value))
+    except AnabranchError as error:
+        raise mistake(error.message, error.hint) from None
+
+
+def sample_or_none(value: Any) -> Sample | None:
+    """A sample: a share as text, or a table of share and by; None for all rows."""
+    if value is None or isinstance(value, Sample):
+        return value
+    given = {"share": value} if isinstance(value, str) else value
+    hint = 'write "5%", or { share = "5%", by = "customer_id" }'
+    if not isinstance(given, Mapping):
+        raise mistake(f"{_shown(value)} is no sample", hint)
+    if unknown := sorted(set(given) - {"share", "by"}):
+        raise mistake(f"{unknown[0]} says nothing of a sample", hint)
+    share, by = given.get("share"), given.get("by")
+    if not isinstance(share, str) or not (by is None or (isinstance(by, str) and by)):
+        raise mistake("a sample is a share of the rows and the name of a column", hint)
+    try:
+        return parse_sample(share, by)
+    except AnabranchError as error:
+        raise mistake(error.message, error.hint) from None
+
+
+MaskRule = Annotated[Rule, BeforeValidator(_mask_rule), PlainSerializer(str, return_type=str)]
+SampleOrNone = Annotated[Sample | None, BeforeValidator(sample_or_none)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 DurationOrNever = Annotated[timedelta | None, BeforeValidator(duration_or_never)]
 Rows = Annotated[RowLimit, BeforeValidator(_row_limit), PlainSerializer(str, return_type=str)]

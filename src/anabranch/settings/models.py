@@ -14,17 +14,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from anabranch.columns import Rule
 from anabranch.errors import SettingsError
 from anabranch.names import did_you_mean, is_branch_name
 from anabranch.settings.fields import (
     Duration,
     DurationOrNever,
     GitBranch,
+    MaskRule,
     MemoryShare,
     References,
     Rows,
+    SampleOrNone,
     check_references,
     mistake,
+    references,
     resolve_references,
 )
 from anabranch.settings.lines import KeyPath, dotted, line_of
@@ -33,6 +37,7 @@ _DEFINITIONS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*"
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/\s]*(?=@)|([?&]password=)[^&\s]*", re.IGNORECASE)
+_MASKED = re.compile(r"[a-z][a-z0-9_-]*|[^.]+(\.[^.]+){1,2}")
 _CATALOGS = ("sqlite", "postgresql", "postgres", "memory")
 
 
@@ -184,7 +189,62 @@ class Environment(_Table):
         "The set of resources that its steps receive; by default the set of the environment's own name.",
         min_length=1,
     )
+    derived_from: str | None = _field(
+        None,
+        "The environment that this one is a masked copy of, brought up to date by `anabranch sync`. It runs no code of"
+        " its own.",
+        min_length=1,
+    )
+    mask_key: SecretStr | None = _field(
+        None,
+        "The secret of `hash` and `fake`, as a reference to an environment variable: `${STAGING_MASK_KEY}`; 16"
+        " characters at least.",
+    )
+    keep_files: tuple[str, ...] = _field(
+        (), "File assets that a masked environment takes over as they are; all others are left out."
+    )
+    unmasked_sources: tuple[str, ...] = _field(
+        (),
+        "Assets that may read the outside world in a sandbox on a masked environment: what they bring is not masked.",
+    )
     promote: Rules = _field({}, "The rules of promotion into it.")
+    masks: dict[str, MaskRule] = _field(
+        {},
+        'What a masked environment does with columns: by tag (`pii = "hash"`) or by column (`"orders.email" = "null"`,'
+        ' which goes before what the asset says): `"hash"`, `"null"`, `"fake:NAME"`, `"bucket:WIDTH"`, `"keep"`.',
+    )
+
+    @field_validator("masks", mode="after")
+    @classmethod
+    def _check_masks(cls, value: dict[str, Rule]) -> dict[str, Rule]:
+        for name in value:
+            if not _MASKED.fullmatch(name):
+                raise mistake(
+                    f"{name!r} names neither a tag nor a column",
+                    'write a tag (pii) or a column with its table ("orders.email")',
+                )
+            if name == "keep":
+                raise mistake("the tag keep has its rule already", "give such columns another tag")
+        return value
+
+    @field_validator("mask_key")
+    @classmethod
+    def _check_mask_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_references(value.get_secret_value())
+            if "${" not in value.get_secret_value():
+                raise mistake(
+                    "the key stands in the file itself",
+                    'keep it in an environment variable: mask_key = "${STAGING_MASK_KEY}"',
+                )
+        return value
+
+    @field_validator("keep_files", "unmasked_sources", mode="before")
+    @classmethod
+    def _check_names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise mistake("must be a list of assets", f'write ["{value}"]')
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -202,6 +262,11 @@ class Sandboxes(_Table):
         "14d", 'After how long without use a sandbox may be closed by gc; `"never"` to keep it.'
     )
     resources: str = _field("sandbox", "The set of resources that a sandbox's steps receive.", min_length=1)
+    sample: SampleOrNone = _field(
+        None,
+        'How much of the base\'s tables the assets that run in a sandbox read: a share such as `"5%"`, or'
+        ' `{ share = "5%", by = "customer_id" }`; by default all.',
+    )
 
 
 class Run(_Table):
@@ -303,6 +368,9 @@ class Settings(_Table):
             if branch is not None and owner.setdefault(branch, name) != name:
                 sentence = f"the git branch {branch!r} belongs to {owner[branch]!r} already"
                 refuse(("environments", name, "git_branch"), sentence, "give each environment its own branch")
+        for name, environment in self.environments.items():
+            for key, what, advice in self._wrong_in_derived(name, environment):
+                refuse(("environments", name, key), what, advice)
         base = self.sandboxes.base
         if self.environments and base not in self.environments:
             sentence = f"there is no environment {base!r} to open sandboxes on"
@@ -311,6 +379,51 @@ class Settings(_Table):
         if found:
             raise PydanticCustomError("anabranch_together", "{found}", {"found": found})
         return self
+
+    def _wrong_in_derived(self, name: str, its: Environment) -> list[tuple[str, str, str | None]]:
+        """What of an environment's masks does not fit: key, sentence and hint."""
+        parent = its.derived_from
+        if parent is None:
+            only = ("masks", "mask_key", "keep_files", "unmasked_sources")
+            given = [key for key in only if getattr(its, key)]
+            hint = 'add derived_from = "production", or take it out'
+            return [(key, f"{name} is no masked copy, so {key} says nothing", hint) for key in given]
+        found: list[tuple[str, str, str | None]] = []
+        if parent not in self.environments or parent == name:
+            choices = [other for other in self.environments if other != name]
+            nearest = did_you_mean(parent, choices, f"there are: {', '.join(choices) or 'none'}")
+            found.append(
+                ("derived_from", f"there is no environment {parent!r} to derive {name} from", nearest)
+            )
+        elif self.environments[parent].derived_from is not None:
+            hint = f"derive it from {self.environments[parent].derived_from}"
+            found.append(("derived_from", f"{parent} is itself a masked copy", hint))
+        if its.git_branch is not None:
+            hint = "take git_branch out: what it holds is masked from its parent by anabranch sync"
+            found.append(("git_branch", f"{name} is a masked copy and runs no code of its own", hint))
+        return found
+
+    def mask_key(self, name: str, environ: Mapping[str, str] | None = None) -> str | None:
+        """The secret that an environment's masks are keyed by; None where it has none.
+
+        Raises:
+            SettingsError: there is no such environment, or the secret is shorter than 16 characters.
+            SecretError: a variable is not set.
+        """
+        secret = self.environment(name).mask_key
+        if secret is None:
+            return None
+        place = self.place("environments", name, "mask_key")
+        text = resolve_references(secret.get_secret_value(), environ, place=place)
+        if len(text) < 16:
+            hint = "make a longer one, for example: openssl rand -hex 32"
+            raise SettingsError("the key has fewer than 16 characters", hint=hint, place=place)
+        return text
+
+    def mask_variables(self) -> tuple[str, ...]:
+        """Names of the environment variables that hold keys of masked environments."""
+        keys = [its.mask_key.get_secret_value() for its in self.environments.values() if its.mask_key]
+        return tuple(sorted({name for text in keys for name in references(text)}))
 
     @property
     def path(self) -> Path | None:

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from anabranch.columns import Rule
+from anabranch.sample import Sample
 from anabranch.settings.fields import Memory, RowLimit, duration_or_never
 from anabranch.settings.lines import KeyPath
 from anabranch.settings.models import Settings
@@ -23,6 +25,8 @@ _WORDS: dict[Any, str] = {
     timedelta: "duration",
     RowLimit: 'share, number or "any"',
     Memory: 'size, share or "any"',
+    Rule: "rule",
+    Sample: "share, or a table of share and by",
 }
 
 

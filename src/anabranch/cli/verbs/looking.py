@@ -29,6 +29,8 @@ STATUS = {
     "next": "the command that most likely comes next, or null",
     "assets": "number of assets in the code",
     "tables": "number of tables in view",
+    "sample": "how much of its base the sandbox reads, or null",
+    "masked": "the environment that the base is a masked copy of, or null",
 }
 PLAN = {
     "target": "name of the environment or sandbox",
@@ -41,6 +43,7 @@ PLAN = {
     "bytes": "recorded bytes of what will run",
     "orphans": "keys of tables whose asset is no longer in the code",
     "definitions": "hash of all assets' code",
+    "sample": "how much of the base is read, or null",
 }
 
 

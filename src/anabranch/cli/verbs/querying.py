@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ SQL = {
     "rows": "list of rows, each a list of values in the order of the columns",
     "more": "whether the query has more rows than these",
     "written": "file → number of rows, for --csv and --parquet",
+    "samples": "asset → the sample that its table was computed from, for those that the query may read",
 }
 _SHOWN = 50
 
@@ -69,8 +70,17 @@ def sql(
     with face.working("querying"), _engine(project.context.folder / "tmp") as engine:
         relation = project.sql(query, at, connection=engine.connection)
         ref = project.context.ref_of(project.context.pinned(at))
+        samples = {
+            name: text
+            for name, text in project.samples(at).items()
+            if name.rpartition(".")[2].lower() in query.lower()
+        }
+        for name, text in samples.items():
+            face.err([line(Span("note: ", "warn"), f"{name} is of a {text}")])
         if csv is not None or parquet is not None:
-            return _written(engine, relation if not limit else relation.limit(limit), ref, csv, parquet)
+            return _written(
+                engine, relation if not limit else relation.limit(limit), ref, csv, parquet, samples
+            )
         shown = limit if limit is not None else 0 if face.json else _SHOWN
         wanted = relation.limit(shown + 1) if shown else relation
         table = _asked(engine, wanted.to_arrow_table)
@@ -84,6 +94,7 @@ def sql(
         "rows": rows,
         "more": more,
         "written": {},
+        "samples": samples,
     }
 
     def lines() -> Sequence[Line]:
@@ -142,7 +153,14 @@ def _plain(table: Any) -> list[list[Any]]:
     return [list(row) for row in zip(*found, strict=True)] if found else [[] for _ in range(table.num_rows)]
 
 
-def _written(engine: Engine, relation: Any, ref: str, csv: str | None, parquet: Path | None) -> Reply:
+def _written(
+    engine: Engine,
+    relation: Any,
+    ref: str,
+    csv: str | None,
+    parquet: Path | None,
+    samples: Mapping[str, str],
+) -> Reply:
     """The rows in files, streamed: they may be more than memory holds."""
     relation.create_view("anabranch_rows")
     written: dict[str, int] = {}
@@ -166,9 +184,8 @@ def _written(engine: Engine, relation: Any, ref: str, csv: str | None, parquet: 
         ]
         return [*told, hint("anabranch sql, or open it in what you like")]
 
-    return Reply(
-        {"ref": ref, "columns": columns, "rows": [], "more": False, "written": written}, lines, raw=raw
-    )
+    result = {"ref": ref, "columns": columns, "rows": [], "more": False, "written": written}
+    return Reply({**result, "samples": dict(samples)}, lines, raw=raw)
 
 
 def _copy(engine: Engine, path: Path, options: str) -> int:

@@ -9,7 +9,15 @@ import click
 
 from anabranch.cli.app import Commands
 from anabranch.cli.face import Face, Reply
-from anabranch.cli.verb import CONTEXT, ask_option, complete, pass_face, shared_options, verb
+from anabranch.cli.verb import (
+    CONTEXT,
+    ask_option,
+    complete,
+    pass_face,
+    sample_options,
+    shared_options,
+    verb,
+)
 from anabranch.errors import PromotionError
 
 if TYPE_CHECKING:
@@ -28,6 +36,7 @@ _BOX = {
     "expires_at": "when gc may close it, or null",
     "git_branch_exists": "false where the git branch is gone, null where that was not looked up",
     "opened_by": "who opened it",
+    "sample": "how much of its base it reads, or null",
 }
 LIST = {"sandboxes": f"list of sandboxes: {', '.join(_BOX)}"}
 OPEN = {
@@ -91,11 +100,23 @@ def list_(face: Face) -> Reply:
 @click.option(
     "--expire-after", metavar="SPAN", help="Such as 3d; default: sandboxes.expire_after of anabranch.toml."
 )
+@click.option(
+    "--base", metavar="NAME", help="The environment to open it on; default: sandboxes.base of anabranch.toml."
+)
+@sample_options()
 @pass_face
-def open_(face: Face, expire_after: str | None) -> Reply:
+def open_(
+    face: Face,
+    expire_after: str | None,
+    base: str | None,
+    sample: str | None,
+    sample_by: str | None,
+) -> Reply:
     """Open the sandbox of the git branch that is checked out, or show it. `run` does this by itself."""
     with face.working("opening"):
-        opened = face.project().sandbox.open(expire_after=expire_after)
+        opened = face.project().sandbox.open(
+            expire_after=expire_after, base=base, sample=sample, sample_by=sample_by
+        )
 
     def lines() -> Sequence[Line]:
         from anabranch.report.text_history import opened_lines

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anabranch.cli.face import Face, Reply
-from anabranch.cli.verb import ask_option, pass_face, select_option, verb
+from anabranch.cli.verb import ask_option, pass_face, sample_options, select_option, verb
 from anabranch.cli.verbs.looking import PLAN, planned, refresh_option, words
 from anabranch.report.lines import Line, Span, line, listed
 
@@ -25,7 +25,7 @@ RUN = {
     "commit": "ref of the commit that published it, or of the sandbox's newest one; null if nothing was written",
     "seconds": "what it took",
     "assets": "list of outcomes: asset, state (ran, reused, adopted, failed, blocked, unselected), version, same_content, rows, bytes, seconds, error, cause",
-    "checks": "list of checks: check, asset, blocking, passed, message, failing, rows, samples, cached, error",
+    "checks": "list of checks: check, asset, blocking, passed, message, failing, rows, samples, cached, sample, error",
     "pruned": "keys of the tables that were removed",
     "warnings": "what one should know though nothing failed by it, in sentences",
     "plan": "the plan, as `anabranch plan` prints it",
@@ -49,6 +49,7 @@ _TAIL = 20
 @click.option("--prune", is_flag=True, help="Remove tables whose asset is no longer in the code.")
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after a failure.")
 @click.option("--resume", is_flag=True, help="Run although the environment is held after a rollback.")
+@sample_options()
 @click.option("--dry-run", is_flag=True, help="Only tell what would run: the same as anabranch plan.")
 @ask_option("With --prune: remove without asking.")
 @pass_face
@@ -62,6 +63,8 @@ def run(
     prune: bool,
     fail_fast: bool,
     resume: bool,
+    sample: str | None,
+    sample_by: str | None,
     dry_run: bool,
     yes: bool,
 ) -> Reply:
@@ -88,6 +91,8 @@ def run(
             prune=prune,
             fail_fast=fail_fast,
             resume=resume,
+            sample=sample,
+            sample_by=sample_by,
             listen=listen,
         )
 

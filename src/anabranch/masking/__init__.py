@@ -1,0 +1,1 @@
+"""Masked environments: rules for columns, what they do to values, and copies that are brought up to date with their parent."""
