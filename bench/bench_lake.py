@@ -1,4 +1,4 @@
-"""What the lake costs beside bare Parquet: large tables, small ones, appends, a stream larger than its memory, start-up.
+"""What the lake costs beside bare Parquet: large tables, small ones, appends, partitions, a stream larger than memory, start-up.
 
     python bench/bench_lake.py [--rows 10000000] [--repeat 3] [--folder FOLDER]
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import resource
 import shutil
 import statistics
@@ -23,6 +24,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from anabranch.lake.partitions import (
+    Layout,
+    LayoutField,
+    PartitionMap,
+    Slice,
+    assemble,
+    overlay,
+    write_partition,
+)
 from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, append_table, write_table
 from anabranch.lake.version import content_of
@@ -227,6 +237,70 @@ def small(report: Report, folder: Path) -> None:
     report.repeat = repeat
 
 
+def partitions(report: Report, folder: Path) -> None:
+    """Ten years of daily partitions: what one more, one again, thirty of another table and the states alone cost."""
+    storage = Storage(folder / "partitions", scope=Scope.environment())
+    layout = Layout((LayoutField("day", "day"),))
+    data = flights(100)
+    making = ("code", {"code": "x"})
+
+    def part(number: int) -> tuple[Slice, pa.Table]:
+        date = dt.date(2010, 1, 1) + dt.timedelta(number)
+        window = ("day", date, date + dt.timedelta(1))
+        days = pa.array([(date - dt.date(1970, 1, 1)).days] * 100, pa.int32()).cast(pa.date32())
+        rows = data.set_column(data.schema.get_field_index("day"), "day", days)
+        return Slice(str(date), (str(date),), (window,)), rows
+
+    def files(number: int, previous: Table | None) -> tuple[object, str]:
+        where, rows = part(number)
+        return write_partition(storage, "t", where, rows, layout=layout, previous=previous), f"{number:064x}"
+
+    def put(numbers: list[int], previous: Table | None) -> Table:
+        writes = [files(number, previous) for number in numbers]
+        written = assemble(storage, "t", layout=layout, previous=previous, writes=writes, making=making)
+        return Table("t", written.location, storage, written.version)
+
+    def reopened(table: Table) -> Table:
+        return Table("t", table.location, storage, table.version)
+
+    few = many = None
+    for number in range(1000):
+        many = put([number], many)
+        few = many if number == 9 else few
+    start = time.perf_counter()
+    full = put(list(range(3650)), None)
+    report.line("3,650 partitions of 100 rows, written and assembled", f"{time.perf_counter() - start:.1f} s")
+    other = put(list(range(100, 130)), reopened(full))
+    picks = [part(number)[0].key for number in range(100, 130)]
+    packed = storage.read_bytes(full.map_location)
+    repeat, report.repeat = report.repeat, 30
+    report.compare(
+        ("100 rows, a partition after 10", lambda: put([1000], reopened(few))),
+        ("100 rows, a partition after 1,000", lambda: put([1000], reopened(many))),
+        ("100 rows, a partition after 3,650", lambda: put([3650], reopened(full))),
+        ("100 rows, one of 3,650 overwritten", lambda: put([1800], reopened(full))),
+        (
+            "overlay of 30 partitions on 3,650",
+            lambda: overlay(storage, "t", reopened(full), dict.fromkeys(picks, reopened(other))),
+        ),
+        ("one of 3,650 partitions read", lambda: reopened(full).only([picks[0]]).to_arrow()),
+        unit=0.001,
+        label="ms",
+    )
+    whole = PartitionMap.from_bytes(packed)
+    report.compare(
+        ("partition map of 3,650: load", lambda: PartitionMap.from_bytes(packed)),
+        (
+            "partition map of 3,650: load and compare",
+            lambda: PartitionMap.from_bytes(packed).differing(whole),
+        ),
+        unit=0.001,
+        label="ms",
+    )
+    report.line("partition map of 3,650", f"{len(packed) >> 10} KB")
+    report.repeat = repeat
+
+
 def whole_process(report: Report, folder: Path) -> None:
     """Start-up included: imports, one small write and read."""
     for name, imports, body in (
@@ -252,6 +326,7 @@ def main() -> None:
         folder = Path(name)
         report = Report(options.repeat)
         small(report, folder)
+        partitions(report, folder)
         whole_process(report, folder)
         large(report, folder, options.rows)
         report.line("stream", process(STREAM, str(folder / "stream"), str(options.rows * 6)))

@@ -131,11 +131,11 @@ def assemble(
     fields = _fields_of_writes(key, writes, old_fields)
     _check_ids(key, before, fields, old_fields, renames or {})
     layout_pairs = spec_pairs(layout, fields)
-    states = _states(previous)
+    known = (previous.partition_map if previous is not None else None) or PartitionMap()
     leaving = {files.key for files, _ in writes} | set(remove)
     same = previous is not None and previous.layout is not None and pairs_of(previous.spec) == layout_pairs
-    if previous is not None and not same and any(each not in leaving for each in states):
-        kept = [each for each in states if each not in leaving]
+    if previous is not None and not same and any(each not in leaving for each in known):
+        kept = [each for each in known if each not in leaving]
         raise LakeError(
             f"{key} is partitioned in another way than before, and {len(kept)} of its partitions are not written, such "
             f"as {kept[0]}",
@@ -143,8 +143,8 @@ def assemble(
             key=key,
         )
     base = previous if same else None
-    gone = leaving & set(states) if same else set()
-    if base is not None and _stays(base, states, gone):
+    gone = {each for each in leaving if each in known} if same else set()
+    if base is not None and _stays(base, known, gone):
         fields = evolved(old_fields or [], fields, key)
     fields = [
         {**each, "doc": docs[each["name"]]} if docs and each["name"] in docs else each for each in fields
@@ -224,10 +224,10 @@ def overlay(
                 key=key,
             )
     assert layout is not None
-    states = _states(base)
+    known = (base.partition_map if base is not None else None) or PartitionMap()
     taken = _taken(key, picks)
-    gone = set(picks) & set(states)
-    kept = base if base is not None and _stays(base, states, gone) else None
+    gone = {each for each in picks if each in known}
+    kept = base if base is not None and _stays(base, known, gone) else None
     voters = ([kept] if kept is not None else []) + [table for table in tables if _has_files(table, picks)]
     chosen = _chosen(key, voters or [first], like)
     fields = [dict(each) for each in chosen.current_schema["fields"]]
@@ -237,7 +237,7 @@ def overlay(
     layout = chosen.layout or layout
     pairs = spec_pairs(layout, fields)
     same = base is not None and pairs_of(base.spec) == pairs
-    if any(pairs_of(table.spec) != pairs for table in voters) or (not same and set(states) - gone):
+    if any(pairs_of(table.spec) != pairs for table in voters) or (not same and len(known) > len(gone)):
         raise LakeError(
             f"the tables of {key} are partitioned in different ways", hint="build one of them anew", key=key
         )
@@ -346,14 +346,9 @@ def _check_whole(table: Table | None) -> None:
         )
 
 
-def _states(table: Table | None) -> dict[str, PartitionState]:
-    known = table.partition_map if table is not None else None
-    return {} if known is None else {state.key: state for state in known.states()}
-
-
-def _stays(base: Table, states: Mapping[str, PartitionState], gone: Collection[str]) -> bool:
+def _stays(base: Table, known: PartitionMap, gone: Collection[str]) -> bool:
     """Whether a file of the table stays."""
-    return base.file_count > sum(states[each].files for each in gone)
+    return base.file_count > sum(state.files for state in map(known.get, gone) if state is not None)
 
 
 def _check_writes(
@@ -536,9 +531,7 @@ class _Assembly:
             plain = False
         size = (base.bytes if base is not None else 0) - _bytes(removed) + _bytes(fresh)
         files = (base.file_count if base is not None else 0) - len(removed) + len(fresh)
-        location = self.storage.write_bytes(
-            f"{writer.folder}/metadata/{new_id()}.partitions", new_map.to_bytes()
-        )
+        location = writer.put_beside(f"{new_id()}.partitions", new_map.to_bytes())
         metadata = {
             **self.metadata,
             "last-column-id": max(last_id, self.metadata["last-column-id"]),

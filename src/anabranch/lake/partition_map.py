@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +26,7 @@ Json = Any
 _TAG = b"abpm1\n"
 _CHECK = struct.Struct("<I")
 _LENGTHS = struct.Struct("<QQ")
-_COLUMNS = ("key", "rows", "version", "making", "inputs", "values", "form", "files", "bytes")
+_COLUMNS = ("making", "inputs", "values", "form", "files", "bytes")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ class PartitionMap:
     ) -> None:
         ordered = sorted(states, key=lambda state: state.key)
         given = makings or {}
-        self._fill([[getattr(each, name) for each in ordered] for name in _COLUMNS], given)
+        rows = [each.rows for each in ordered]
+        split = _split([each.version for each in ordered], rows)
+        others = [[getattr(each, name) for each in ordered] for name in _COLUMNS]
+        self._fill([[each.key for each in ordered], rows, *split, *others], given)
         if len(self._at) != len(self._keys):
             twice = next(key for place, key in enumerate(self._keys) if self._at[key] != place)
             raise LakeError(f"the partition {twice} comes twice", key=twice)
@@ -81,8 +85,10 @@ class PartitionMap:
 
     def _fill(self, columns: list[list[Any]], makings: Mapping[str, Json]) -> None:
         self._keys = tuple(columns[0])
-        self._rows, self._versions, self._making, self._inputs = columns[1:5]
-        self._values, self._forms, self._files, self._bytes = columns[5:]
+        self._rows, self._starts, self._ends = columns[
+            1:4
+        ]  # a version is start, rows, colon, end; or an end alone
+        self._making, self._inputs, self._values, self._forms, self._files, self._bytes = columns[4:]
         used = dict.fromkeys(self._making)
         self._makings = {name: makings[name] for name in used if name in makings}
 
@@ -131,14 +137,21 @@ class PartitionMap:
         return PartitionState(
             self._keys[at],
             self._rows[at],
-            self._versions[at],
+            self._version(at),
             self._making[at],
             self._inputs[at],
-            tuple(self._values[at]),
+            self._values[at],
             self._forms[at],
             self._files[at],
             self._bytes[at],
         )
+
+    def _version(self, at: int) -> str:
+        return _joined(self._starts[at], self._rows[at], self._ends[at])
+
+    @cached_property
+    def _versions(self) -> list[str]:
+        return list(map(_joined, self._starts, self._rows, self._ends))
 
     @cached_property
     def _at(self) -> dict[str, int]:
@@ -152,7 +165,7 @@ class PartitionMap:
     @cached_property
     def by_values(self) -> dict[tuple[Any, ...], str]:
         """What Iceberg's partition fields hold → key."""
-        return dict(zip(map(tuple, self._values), self._keys, strict=True))
+        return dict(zip(self._values, self._keys, strict=True))
 
     @cached_property
     def forms(self) -> frozenset[str]:
@@ -175,15 +188,16 @@ class PartitionMap:
         """One hash of the versions of these partitions, in whatever order; one that is absent counts as absent."""
         wanted = sorted(set(keys))
         at = [self._at.get(key) for key in wanted]
-        return _digest(wanted, [None if place is None else self._versions[place] for place in at])
+        return _digest(wanted, [None if place is None else self._version(place) for place in at])
 
     def differing(self, other: PartitionMap) -> set[str]:
         """Keys whose state is another there, or that one of both lacks."""
-        return {key for key, *_ in self._compared ^ other._compared}
+        return {state[0] for state in self._compared ^ other._compared}
 
     @cached_property
-    def _compared(self) -> set[tuple[str, str, str, str]]:
-        return set(zip(self._keys, self._versions, self._making, self._inputs, strict=True))
+    def _compared(self) -> set[tuple[Any, ...]]:
+        columns = (self._keys, self._starts, self._rows, self._ends, self._making, self._inputs)
+        return set(zip(*columns, strict=True))
 
     # changing
 
@@ -214,7 +228,8 @@ class PartitionMap:
         return [
             self._keys,
             self._rows,
-            self._versions,
+            self._starts,
+            self._ends,
             self._making,
             self._inputs,
             self._values,
@@ -229,11 +244,9 @@ class PartitionMap:
         """The map as a file: a tag, a checksum, and packed columns in which what repeats is stored once."""
         making, making_places = _numbered(self._making)
         forms, form_places = _numbered(self._forms)
-        starts, ends = _split(self._versions, self._rows)
-        shared, start_places = _numbered(starts)
+        shared, start_places = _numbered(self._starts)
         numbers = (self._rows, making_places, form_places, start_places, self._files, self._bytes)
-        width = max(map(len, self._values), default=0)
-        values = [[each[at] if at < len(each) else None for each in self._values] for at in range(width)]
+        values = list(map(list, zip_longest(*self._values)))
         out = {
             "count": len(self._keys),
             "keys": self._keys,
@@ -242,7 +255,7 @@ class PartitionMap:
             "versions": shared,
             "values": [None if column == list(self._keys) else column for column in values],
         }
-        raw = _packed(ends, out, "sums") + _packed(self._inputs, out, "inputs")
+        raw = _packed(self._ends, out, "sums") + _packed(self._inputs, out, "inputs")
         text = json.dumps(out, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
         columns = b"".join(_little(array("q", column)).tobytes() for column in numbers)
         packed = zlib.compress(_LENGTHS.pack(len(text), len(columns)) + text + columns, 1)
@@ -281,16 +294,13 @@ class PartitionMap:
         inputs, _ = _unpacked(out["inputs"], raw)
         names = [name for name, _ in out["makings"]]
         shared, keys = out["versions"], out["keys"]
-        versions = [
-            f"{shared[place]}{number}:{end}" if shared[place] else end
-            for place, number, end in zip(starts, rows, ends, strict=True)
-        ]
         columns = [keys if column is None else column for column in out["values"]]
         return _of_columns(
             [
                 keys,
                 rows,
-                versions,
+                [shared[place] for place in starts],
+                ends,
                 [names[place] for place in making],
                 inputs,
                 list(zip(*columns, strict=True)) if columns else [()] * count,
@@ -326,9 +336,13 @@ def _digest(*columns: Sequence[str | None]) -> str:
 
 def _numbered(texts: list[str]) -> tuple[list[str], list[int]]:
     """The different texts, and which of them stands at each place."""
-    numbers: dict[str, int] = {}
-    places = [numbers.setdefault(text, len(numbers)) for text in texts]
-    return list(numbers), places
+    different = list(dict.fromkeys(texts))
+    numbers = {text: number for number, text in enumerate(different)}
+    return different, list(map(numbers.__getitem__, texts))
+
+
+def _joined(start: str, rows: int, end: str) -> str:
+    return f"{start}{rows}:{end}" if start else end
 
 
 def _split(versions: list[str], rows: list[int]) -> tuple[list[str], list[str]]:
@@ -345,7 +359,7 @@ def _packed(texts: list[str], out: dict[str, Json], name: str) -> bytes:
     """Texts as raw bytes if all are lowercase hexadecimal of one length, otherwise as they are in ``out``."""
     width = len(texts[0]) if texts else 0
     joined = "".join(texts)
-    if width and width % 2 == 0 and all(len(text) == width for text in texts):
+    if width and width % 2 == 0 and set(map(len, texts)) == {width}:
         try:
             raw = bytes.fromhex(joined)
         except ValueError:

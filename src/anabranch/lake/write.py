@@ -472,6 +472,11 @@ class Writer:
     def _mergeable(self, row: manifest.Entry) -> bool:
         return bool(row["content"] == manifest.DATA and row["partition_spec_id"] == self.spec_id)
 
+    def put_beside(self, name: str, data: bytes) -> str:
+        """Writes a file to which the metadata will point, and which is flushed before it; returns where it is."""
+        self._manifests.append(self.storage.put_bytes(f"{self.folder}/metadata/{name}", data))
+        return self._manifests[-1]
+
     def finish(
         self,
         metadata: Json,
