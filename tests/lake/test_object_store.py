@@ -15,6 +15,7 @@ from lake_data import every_type, numbers, plain
 from anabranch.catalog.memory import MemoryCatalog
 from anabranch.errors import IsolationError, LakeError, MissingFileError
 from anabranch.lake.iceberg import BranchCatalog
+from anabranch.lake.partitions import Layout, LayoutField, Slice, assemble, overlay, write_partition
 from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, append_table, write_file_asset, write_table
 from anabranch.lake.version import content_of
@@ -148,3 +149,27 @@ def test_pyiceberg_writes_through_the_branch(store: Storage) -> None:
         table.transaction().set_properties(
             {"write.data.path": f"{store.warehouse}/marts/t"}
         ).commit_transaction()
+
+
+def test_partitions_are_overwritten_and_overlaid(store: Storage) -> None:
+    layout = Layout((LayoutField("_partition", "identity", added=True),))
+
+    def put_parts(parts: dict[str, int], previous: Table | None) -> Table:
+        writes = [
+            (
+                write_partition(
+                    store, "t", Slice(key, (key,)), numbers(rows), layout=layout, previous=previous
+                ),
+                "",
+            )
+            for key, rows in parts.items()
+        ]
+        written = assemble(store, "t", layout=layout, previous=previous, writes=writes, making=("m", None))
+        return Table("t", written.location, store)
+
+    table = put_parts({"a": 1, "ü|b": 2, "c": 0}, None)
+    again = put_parts({"a": 5}, table)
+    assert (again.rows, again.only(["ü|b"]).to_arrow().num_rows) == (7, 2)
+    laid = Table("t", overlay(store, "t", table, {"a": again, "ü|b": None}).location, store)
+    assert laid.version == str(content_of(laid.to_arrow()))
+    assert laid.partition_map.keys == ("a", "c")

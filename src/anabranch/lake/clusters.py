@@ -70,10 +70,12 @@ def replaced(
     waiting = list(fresh)
     for row, staying in touched:
         bounds = partitioning.bounds(row)
-        joining = [
-            entry for entry in waiting if bounds is not None and _within(manifest.values_of(entry), bounds)
-        ]
-        waiting = [entry for entry in waiting if entry not in joining] if joining else waiting
+        joining: list[manifest.Entry] = []
+        others: list[manifest.Entry] = []
+        for entry in waiting:
+            inside = bounds is not None and _within(manifest.values_of(entry), bounds)
+            (joining if inside else others).append(entry)
+        waiting = others
         kept += _chunks([*_existing(staying), *joining], write)
     return [*kept, *_chunks(waiting, write)], removed
 

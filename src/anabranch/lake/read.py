@@ -57,6 +57,7 @@ PARTITIONS = "anabranch.partitions"
 """In a snapshot's summary: where the partition map that goes with the snapshot is."""
 
 Json = Any
+_MANY = 1000  # partitions for which looking into every manifest costs less than finding out in which to look
 _GLOB = set("*?[]{}")
 
 
@@ -306,7 +307,7 @@ class Table:
     def entries_of(self, wanted: set[tuple[Any, ...]] | None) -> list[manifest.Entry]:
         """The entries of the partitions with these values; all delete files whatever their partition."""
         listed = self.manifests()
-        if wanted is not None:
+        if wanted is not None and len(wanted) < _MANY:
             listed = [row for row in listed if row["content"] != manifest.DATA or self._may_hold(row, wanted)]
         try:
             entries = [entry for row in listed for entry in self.manifest_entries(row)]
