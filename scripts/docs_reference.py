@@ -58,6 +58,17 @@ DECLARING = [
     "pii",
     "keep",
 ]
+PARTITIONS = [
+    "daily",
+    "hourly",
+    "weekly",
+    "monthly",
+    "keys",
+    "Partition",
+    "Input",
+    "last",
+    "offset",
+]
 CHECKING = [
     "check",
     "not_null",
@@ -116,7 +127,7 @@ def python_page() -> str:
     import anabranch as ab
     from anabranch.project.sandboxes import Sandboxes
 
-    covered = {*DECLARING, *CHECKING, *ERRORS, "Project"}
+    covered = {*DECLARING, *PARTITIONS, *CHECKING, *ERRORS, "Project"}
     missing = set(ab.__all__) ^ covered
     if missing:
         raise ValueError(
@@ -128,6 +139,8 @@ def python_page() -> str:
         "Everything here is imported with `import anabranch as ab`. What is not on this page is not public.\n",
         "## Declaring a pipeline\n",
         *(_name(f"ab.{name}", getattr(ab, name)) for name in DECLARING),
+        "## Cutting tables into partitions\n",
+        *(_name(f"ab.{name}", getattr(ab, name)) for name in PARTITIONS),
         "## Checking data\n",
         *(_name(f"ab.{name}", getattr(ab, name)) for name in CHECKING),
         "## Working with a project\n",

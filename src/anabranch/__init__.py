@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from anabranch.errors import AnabranchError
     from anabranch.lake.file import File
     from anabranch.lake.read import Table
-    from anabranch.pipeline.asset import Asset, asset, sql
+    from anabranch.pipeline.asset import Asset, Input, asset, sql
     from anabranch.pipeline.check import (
         Check,
         CheckResult,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         unique,
     )
     from anabranch.pipeline.definitions import Definitions
+    from anabranch.pipeline.partition import Partition, daily, hourly, keys, last, monthly, offset, weekly
     from anabranch.pipeline.resource import Config, EnvVar, Resource
     from anabranch.project import Project
 
@@ -40,21 +41,30 @@ _HOMES = {
     "Definitions": "anabranch.pipeline.definitions",
     "EnvVar": "anabranch.pipeline.resource",
     "File": "anabranch.lake.file",
+    "Input": "anabranch.pipeline.asset",
+    "Partition": "anabranch.pipeline.partition",
     "Project": "anabranch.project",
     "Resource": "anabranch.pipeline.resource",
     "Table": "anabranch.lake.read",
     "accepted_values": "anabranch.pipeline.check",
     "asset": "anabranch.pipeline.asset",
     "check": "anabranch.pipeline.check",
+    "daily": "anabranch.pipeline.partition",
     "fresh": "anabranch.pipeline.check",
+    "hourly": "anabranch.pipeline.partition",
     "keep": "anabranch.columns",
+    "keys": "anabranch.pipeline.partition",
+    "last": "anabranch.pipeline.partition",
+    "monthly": "anabranch.pipeline.partition",
     "not_null": "anabranch.pipeline.check",
+    "offset": "anabranch.pipeline.partition",
     "pii": "anabranch.columns",
     "references": "anabranch.pipeline.check",
     "row_count": "anabranch.pipeline.check",
     "sql": "anabranch.pipeline.asset",
     "tag": "anabranch.columns",
     "unique": "anabranch.pipeline.check",
+    "weekly": "anabranch.pipeline.partition",
 }
 
 __all__ = [
@@ -66,21 +76,30 @@ __all__ = [
     "Definitions",
     "EnvVar",
     "File",
+    "Input",
+    "Partition",
     "Project",
     "Resource",
     "Table",
     "accepted_values",
     "asset",
     "check",
+    "daily",
     "fresh",
+    "hourly",
     "keep",
+    "keys",
+    "last",
+    "monthly",
     "not_null",
+    "offset",
     "pii",
     "references",
     "row_count",
     "sql",
     "tag",
     "unique",
+    "weekly",
 ]
 
 

@@ -17,7 +17,9 @@ from typing import Any, Literal, Protocol
 from anabranch.names import percent
 
 TableState = Literal["added", "removed", "changed", "same"]
-RuleName = Literal["checks", "schema", "rows_removed", "approvals", "resources", "sample", "masked"]
+RuleName = Literal[
+    "checks", "schema", "rows_removed", "approvals", "resources", "sample", "masked", "forward_only"
+]
 
 _UNKNOWN = 2**63  # more rows than any table has
 _CANDIDATE_TAG = "anabranch candidate 1"
@@ -123,6 +125,8 @@ class Candidate:
         resources_differ: Asset → the resource with which it was computed and that the environment has otherwise.
         samples: Asset → the sample that it was computed from.
         masked: Asset → the masked environment that it was computed from.
+        mixed: Asset → what of it older code has made and nobody has accepted yet.
+        forward_only: Whether whoever publishes accepts that.
     """
 
     hash: str
@@ -135,6 +139,8 @@ class Candidate:
     resources_differ: Mapping[str, str] = field(default_factory=dict)
     samples: Mapping[str, str] = field(default_factory=dict)
     masked: Mapping[str, str] = field(default_factory=dict)
+    mixed: Mapping[str, str] = field(default_factory=dict)
+    forward_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,7 @@ def judge(candidate: Candidate, rules: Rules) -> Verdict:
     removals = _judge_schemas(candidate, rules, found)
     _judge_rows(candidate, rules, found, told=removals)
     _judge_resources(candidate, rules, found)
+    _judge_mixtures(candidate, found)
     _judge_approvals(candidate, rules, found)
     return Verdict(not found.reasons, candidate.hash, tuple(found.reasons), tuple(found.warnings))
 
@@ -312,6 +319,15 @@ def _judge_resources(candidate: Candidate, rules: Rules, found: _Findings) -> No
         text = f"{key} was computed with another resource than that of {candidate.environment}: {resource}"
         hint = f"give both the same resource, or merge the branch and let anabranch run compute {key} in {candidate.environment}"
         found.add(rules.resources != "any", "resources", key, text, hint)
+
+
+def _judge_mixtures(candidate: Candidate, found: _Findings) -> None:
+    for key, text in sorted(candidate.mixed.items()):
+        hint = (
+            f"anabranch run makes all of {key} with the code at hand; "
+            "anabranch promote --forward-only publishes the mixture, and says so in the commit"
+        )
+        found.add(not candidate.forward_only, "forward_only", key, f"{key} is a mixture: {text}", hint)
 
 
 def _judge_approvals(candidate: Candidate, rules: Rules, found: _Findings) -> None:

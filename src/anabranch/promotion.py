@@ -33,6 +33,7 @@ from anabranch.gate import (
 from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan
 from anabranch.planning.world import sample_of, sample_text
+from anabranch.running.merge import Merge
 from anabranch.running.outcome import check_fingerprint
 from anabranch.sandbox.lifecycle import Moved, pending, reads_of, staleness, sync_sandbox
 
@@ -111,6 +112,7 @@ def bring_up(
     stale_inputs: StaleInputs,
     author: str,
     git_commit: str | None,
+    merge: Merge,
 ) -> tuple[Branch, Moved | None]:
     """Moves the sandbox to the environment's head, if it is not there.
 
@@ -128,7 +130,7 @@ def bring_up(
             hint="anabranch sandbox sync, then anabranch run; the rule is stale_inputs in anabranch.toml",
             keys=read,
         )
-    done = sync_sandbox(catalog, sandbox, environment.head, author=author, git_commit=git_commit)
+    done = sync_sandbox(catalog, sandbox, environment.head, author=author, git_commit=git_commit, merge=merge)
     return catalog.branch_by_id(sandbox.id), done
 
 
@@ -142,6 +144,7 @@ class Evidence:
         resources_differ: Key, entry → a sentence where it was made with another resource than the environment's.
         approvals: Who approved what.
         author: Who asks.
+        forward_only: Whether who asks accepts what older code made.
     """
 
     compare: Callable[[str, Entry | None, Entry | None], TableChange]
@@ -149,6 +152,7 @@ class Evidence:
     resources_differ: Callable[[str, Entry], str | None]
     approvals: Sequence[Approval]
     author: str
+    forward_only: bool = False
 
 
 def prepare(
@@ -191,9 +195,31 @@ def prepare(
             for k, e in changes.items()
             if e is not None and "masked" in e.provenance.extra
         },
+        mixed={
+            key: text
+            for key, entry in changes.items()
+            if entry is not None and (text := mixture(entry, before.get(key))) is not None
+        },
+        forward_only=evidence.forward_only,
     )
     reads = {} if stale_inputs == "accept" else reads_of(changes)
     return Prepared(sandbox, environment, changes, candidate, judge(candidate, rules), reads)
+
+
+def mixture(entry: Entry, before: Entry | None) -> str | None:
+    """What of a table older code has made and its environment has not accepted yet, or None.
+
+    Args:
+        entry: The table as it would be published.
+        before: The table as the environment has it.
+    """
+    cut = entry.provenance.partitions
+    known = set(before.provenance.partitions.get("accepted", ())) if before is not None else set()
+    older = {f: n for f, n in cut.get("families", {}).items() if f != cut.get("family") and f not in known}
+    if not older:
+        return None
+    count, whole = sum(older.values()), sum(cut["families"].values())
+    return f"{count:,} of its {whole:,} partitions are as older code made them"
 
 
 def _judged(
@@ -226,6 +252,7 @@ def publish(
     git_commit: str | None,
     definitions: str,
     git_branch: str | None,
+    merge: Merge,
 ) -> Commit:
     """One commit of the environment, and the sandbox's move onto it.
 
@@ -271,6 +298,7 @@ def publish(
                 "git_branch": git_branch,
                 "candidate": verdict.candidate,
                 "verdict": verdict.to_dict(),
+                "forward_only": dict(prepared.candidate.mixed),
                 "replaced": {key: there.get(key) for key in prepared.changes},
             },
             branch_properties={"held": None},
@@ -282,16 +310,25 @@ def publish(
         catalog.branch_by_id(environment.id),
         author=author,
         git_commit=git_commit,
+        merge=merge,
     )
     return commit
 
 
 def settle(
-    catalog: Catalog, sandbox: Branch, environment: Branch, *, author: str, git_commit: str | None
+    catalog: Catalog,
+    sandbox: Branch,
+    environment: Branch,
+    *,
+    author: str,
+    git_commit: str | None,
+    merge: Merge,
 ) -> Moved | None:
     """Moves a sandbox that was just published onto the environment's head. Idempotent; gives way to a writer."""
     try:
-        return sync_sandbox(catalog, sandbox, environment.head, author=author, git_commit=git_commit)
+        return sync_sandbox(
+            catalog, sandbox, environment.head, author=author, git_commit=git_commit, merge=merge
+        )
     except CatalogError:
         # It is published: a sandbox that is written to, closed or not to be reached now is moved by the next command.
         return None

@@ -92,6 +92,7 @@ class TableDiff:
         schema: What changed in the schema; None for files.
         rows: What changed in the rows; None if the versions are equal, and for files.
         summaries: Columns at a glance.
+        partitions: Which partitions differ, of how many; empty where the table has none.
         note: A sentence about how it was compared, where that is not obvious; else empty.
         left_bytes: Size on the left of a file, or None.
         right_bytes: Size on the right of a file, or None.
@@ -108,6 +109,7 @@ class TableDiff:
     rows: RowsDiff | None = None
     summaries: tuple[SummaryPair, ...] = ()
     note: str = ""
+    partitions: str = ""
     left_bytes: int | None = None
     right_bytes: int | None = None
 
@@ -124,6 +126,7 @@ class TableDiff:
             "state": self.state,
             "left_version": self.left_version,
             "right_version": self.right_version,
+            "partitions": self.partitions or None,
             "left_rows": self.left_rows,
             "right_rows": self.right_rows,
             "left_bytes": self.left_bytes,

@@ -247,7 +247,7 @@ def overlay(
     pieces: list[_Piece] = []
     makings: dict[str, Json] = {}
     for table in tables:
-        keys = [each for each, source in taken.items() if source[0] is table]
+        keys = [each for each, source in taken.items() if source[0].location == table.location]
         found = assembly.pieces_of(table, [taken[each][1] for each in keys])
         pieces += found
         used = {piece.state.making for piece in found}

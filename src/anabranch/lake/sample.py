@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,12 @@ class SampledTable(Table):
     @cached_property
     def _whole(self) -> Table:
         return Table(self.key, self.location, self._storage, self._version)
+
+    def only(self, keys: Collection[str]) -> Table:
+        """The sample of these partitions alone; see `Table.only`."""
+        made = SampledTable(self.key, self.location, self._storage, self._version, sample=self.sample)
+        made.__dict__["_whole"] = self._whole.only(keys)
+        return made
 
     def _sampler(self) -> Sampler:
         return Sampler(self.sample, self._projected([self._by]).field(self._by).type)

@@ -17,6 +17,7 @@ from typing import Any, Literal, overload
 from anabranch.columns import Declared, Tag
 from anabranch.errors import SignatureError
 from anabranch.names import is_key, parse_duration
+from anabranch.pipeline.partition import PartitionMapping, Partitions
 
 Refresh = Literal["code", "always", "every", "observe"]
 RetryOn = type[BaseException] | str | Sequence[type[BaseException] | str]
@@ -37,6 +38,38 @@ class Parameter:
         return self.annotation if self.annotation is not None else self.text or None
 
 
+@dataclass(frozen=True)
+class Input:
+    """Says how an asset reads another one, where that is not plain from the parameter: ``inputs={"past": ab.Input(…)}``.
+
+    Args:
+        asset: The asset, or its name.
+        partitions: Which of its partitions a partition reads: ``"window"``, those whose window overlaps or of the same key;
+            ``"same"``, the one of the same key; ``"all"``, the whole table; ``ab.last(n)``; ``ab.offset(n)``.
+    """
+
+    asset: str | Asset
+    partitions: PartitionMapping | str = "window"
+
+    @property
+    def name(self) -> str:
+        """The asset's name."""
+        return self.asset if isinstance(self.asset, str) else self.asset.name
+
+    @property
+    def mapping(self) -> PartitionMapping:
+        """The mapping. Raises SignatureError for a text that names none."""
+        if isinstance(self.partitions, PartitionMapping):
+            return self.partitions
+        for kind in ("window", "same", "all"):
+            if self.partitions == kind:
+                return PartitionMapping(kind)
+        raise SignatureError(
+            f"ab.Input({self.name!r}, partitions={self.partitions!r}) names no mapping",
+            hint='"window", "same", "all", ab.last(7) or ab.offset(-1)',
+        )
+
+
 class Asset:
     """A table or file that the pipeline keeps, and what makes it. Made by `asset` and `sql`; callable like its function."""
 
@@ -48,7 +81,8 @@ class Asset:
         query: str | None = None,
         place: tuple[str, int] = ("", 0),
         key: Sequence[str] = (),
-        inputs: Mapping[str, str | Asset] | None = None,
+        inputs: Mapping[str, str | Asset | Input] | None = None,
+        partitions: Partitions | None = None,
         tags: Sequence[str] = (),
         description: str = "",
         config: Any = None,
@@ -68,9 +102,13 @@ class Asset:
         self.file, self.line = place
         self.key = tuple(key)
         self.inputs = {
-            param: source.name if isinstance(source, Asset) else source
+            param: source.name if isinstance(source, Asset | Input) else source
             for param, source in (inputs or {}).items()
         }
+        self.mappings = {
+            source.name: source.mapping for source in (inputs or {}).values() if isinstance(source, Input)
+        }
+        self.partitions = partitions
         self.tags = frozenset(tags)
         self.description = description or (inspect.getdoc(function) or "" if function is not None else "")
         self.config = config
@@ -122,7 +160,8 @@ def asset(
     *,
     name: str | None = ...,
     key: str | Sequence[str] = ...,
-    inputs: Mapping[str, str | Asset] | None = ...,
+    inputs: Mapping[str, str | Asset | Input] | None = ...,
+    partitions: Partitions | None = ...,
     tags: Sequence[str] = ...,
     description: str = ...,
     config: Any = ...,
@@ -144,7 +183,8 @@ def asset(
     *,
     name: str | None = None,
     key: str | Sequence[str] = (),
-    inputs: Mapping[str, str | Asset] | None = None,
+    inputs: Mapping[str, str | Asset | Input] | None = None,
+    partitions: Partitions | None = None,
     tags: Sequence[str] = (),
     description: str = "",
     config: Any = None,
@@ -166,7 +206,11 @@ def asset(
         function: The function, where the decorator is used without parentheses.
         name: Key of the asset, ``name`` or ``namespace.name``; default: the function's name.
         key: Column or columns that identify a row; diffs compare by it, `unique` checks it.
-        inputs: Parameter → asset, where the parameter's name is not the asset's.
+        inputs: Parameter → asset, where the parameter's name is not the asset's; an `Input` says which of its partitions
+            are read.
+        partitions: How the table is cut: `daily`, `hourly`, `weekly`, `monthly`, `keys`, or two of them multiplied. The
+            function is called for each partition; its parameter ``partition`` is that `Partition`, or ``partitions`` a list
+            of several that are made in one call. Inputs that are partitioned too are served with what belongs to it.
         tags: Words to select by (``--select tag:daily``).
         description: One line; default: the function's docstring.
         config: An instance of the `Config` class that the parameter ``config`` is annotated with.
@@ -200,6 +244,7 @@ def asset(
             place=place,
             key=(key,) if isinstance(key, str) else key,
             inputs=inputs,
+            partitions=partitions,
             tags=tags,
             description=description,
             config=config,
@@ -223,6 +268,8 @@ def sql(
     *,
     file: str | Path | None = None,
     key: str | Sequence[str] = (),
+    inputs: Mapping[str, str | Asset | Input] | None = None,
+    partitions: Partitions | None = None,
     tags: Sequence[str] = (),
     description: str = "",
     retries: int | None = None,
@@ -238,6 +285,9 @@ def sql(
         name: Key of the asset.
         query: One ``select`` (or ``with``, ``from``, ``values``).
         file: Instead of query: a file that holds it, relative to the file that calls `sql`.
+        inputs: Table of the query → `Input`, which says which of its partitions are read.
+        partitions: As for `asset`. The query may use ``$partition``, ``$partition_start`` and ``$partition_end``, and its
+            partitioned inputs hold what belongs to the partition.
         key, tags, description, retries, retry_delay, retry_on, timeout, renames, columns: as for `asset`.
 
     Raises:
@@ -262,6 +312,8 @@ def sql(
         query=query,
         place=place,
         key=(key,) if isinstance(key, str) else key,
+        inputs=inputs,
+        partitions=partitions,
         tags=tags,
         description=description,
         retries=retries,

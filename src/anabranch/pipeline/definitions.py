@@ -103,7 +103,7 @@ class Slot:
     """How one parameter is served."""
 
     parameter: str
-    role: Literal["input", "resource", "config"]
+    role: Literal["input", "resource", "config", "partition", "partitions"]
     target: str
     annotation: Any = None
 
@@ -200,7 +200,10 @@ class Pipeline:
         nodes = [self._node(bound, reader) for bound in self.assets.values()]
         checks = [self._check_node(bound, reader) for bound in self.checks.values()]
         definitions = combine(
-            *(combine(n.key, n.code, n.config, *n.inputs) for n in sorted(nodes, key=lambda n: n.key))
+            *(
+                combine(n.key, n.code, n.config, *n.inputs, *_cut(n))
+                for n in sorted(nodes, key=lambda n: n.key)
+            )
         )
         return Graph(nodes, checks, definitions=definitions)
 
@@ -230,6 +233,8 @@ class Pipeline:
                     for what in bound.query.outside
                 ),
                 description=asset.description,
+                partitions=asset.partitions,
+                mappings=asset.mappings,
             )
         needed = bound.resources()
         classes: set[Any] = {
@@ -267,6 +272,8 @@ class Pipeline:
             place=place,
             row_key=asset.key,
             description=asset.description,
+            partitions=asset.partitions,
+            mappings=asset.mappings,
         )
 
     def _identity(self, name: str) -> str:
@@ -298,6 +305,12 @@ class Pipeline:
             place=_relative(check.file, check.line, reader),
             description=check.description,
         )
+
+
+def _cut(node: Node) -> list[str]:
+    """What a definitions hash holds of a node's partitions: nothing where it has none."""
+    mapped = [piece for key, each in sorted(node.mappings.items()) for piece in (key, each.identity)]
+    return [node.partitions.identity, *mapped] if node.partitions is not None else mapped
 
 
 def _relative(file: str, line: int, reader: CodeReader) -> str:
@@ -335,6 +348,14 @@ def _bind_asset(
                     asset=asset.name,
                     input=table,
                 )
+        strange = sorted(set(asset.inputs) - set(query.inputs))
+        if strange:
+            raise SignatureError(
+                f"{asset.name}: inputs names {strange[0]!r}, which the query does not read",
+                place=asset.place,
+                hint=did_you_mean(strange[0], query.inputs),
+            )
+        _check_cut(asset, query.inputs, by_name, takes=bool(query.parameters))
         return BoundAsset(asset, query=query)
     assert asset.function is not None
     signature = Signature.of(asset.function, owner=asset.name, place=asset.place)
@@ -349,6 +370,12 @@ def _bind_asset(
         s
         for p in signature.parameters
         if (s := _slot(p, asset.name, asset.place, asset.inputs, by_name, definitions)) is not None
+    )
+    _check_cut(
+        asset,
+        [s.target for s in slots if s.role == "input"],
+        by_name,
+        takes=any(s.role in ("partition", "partitions") for s in slots),
     )
     if any(slot.role == "input" and slot.target == asset.name for slot in slots):
         raise SignatureError(
@@ -373,6 +400,32 @@ def _bind_asset(
     return BoundAsset(asset, slots=slots, returns=signature.returns, config=config, observe_slots=observe)
 
 
+def _check_cut(asset: Asset, inputs: Iterable[str], by_name: Mapping[str, Asset], *, takes: bool) -> None:
+    """Raises SignatureError where an asset's parameters and its partitions don't fit each other."""
+    if asset.partitions is None:
+        if takes:
+            raise SignatureError(
+                f"{asset.name} takes a partition, but is not cut into any",
+                place=asset.place,
+                hint='@ab.asset(partitions=ab.daily("2024-01-01"))',
+            )
+    elif not takes and not any(by_name[key].partitions is not None for key in inputs if key in by_name):
+        raise SignatureError(
+            f"{asset.name} is cut into partitions, but neither takes one nor reads an asset that has some: each would be the same",
+            place=asset.place,
+            hint="add the parameter partition: ab.Partition"
+            if asset.query is None
+            else "use $partition, $partition_start or $partition_end in the query",
+        )
+    for key in asset.mappings:
+        if key in by_name and by_name[key].partitions is None:
+            raise SignatureError(
+                f"{asset.name} says which partitions of {key} it reads, but {key} has none",
+                place=asset.place,
+                hint=f"give {key} partitions, or name it plainly",
+            )
+
+
 def _slot(
     p: Parameter,
     owner: str,
@@ -383,6 +436,8 @@ def _slot(
 ) -> Slot | None:
     if p.name in inputs:
         return Slot(p.name, "input", inputs[p.name], p.shown)
+    if p.name in ("partition", "partitions") and p.name not in assets:
+        return Slot(p.name, "partition" if p.name == "partition" else "partitions", p.name, None)
     kind = p.annotation if inspect.isclass(p.annotation) else None
     if kind is not None and issubclass(kind, Resource):
         return Slot(p.name, "resource", _resource_name(p.name, kind, owner, place, definitions), kind)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from anabranch.errors import CycleError, SelectionError
 from anabranch.names import did_you_mean
+from anabranch.pipeline.partition import PartitionMapping, Partitions
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Node:
         row_key: Columns that identify a row.
         outside: Files and functions outside the catalog that a query reads.
         description: One line.
+        partitions: How its table is cut, or None.
+        mappings: Input → which of its partitions a partition reads, where that is stated.
     """
 
     key: str
@@ -57,6 +60,8 @@ class Node:
     row_key: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     description: str = ""
+    partitions: Partitions | None = None
+    mappings: Mapping[str, PartitionMapping] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,9 @@ _UNCLOSED = re.compile(
     re.DOTALL,
 )
 
+_TEXTS = re.compile(r"'(?:[^']|'')*'")
+_PARAMETERS = re.compile(r"\$ ?(partition(?:_start|_end)?)\b")
+
 
 @dataclass(frozen=True)
 class Query:
@@ -67,6 +70,12 @@ class Query:
     normalised: str
     hash: str
     columns: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What it is told of the partition that it makes: of ``partition``, ``partition_start``, ``partition_end``."""
+        bare = _TEXTS.sub("''", self.normalised)
+        return tuple(sorted(set(_PARAMETERS.findall(bare))))
 
 
 def parse_query(query: str, *, name: str, dialect: str = "duckdb", cache_dir: Path | None = None) -> Query:

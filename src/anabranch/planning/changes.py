@@ -14,7 +14,7 @@ from anabranch.pipeline.graph import Node
 
 ReasonKind = Literal[
     "new", "code", "distribution", "config", "input", "resource", "refresh", "outside", "forced",
-    "upstream", "same", "adopted", "pinned", "unselected", "sample",
+    "upstream", "same", "adopted", "pinned", "unselected", "sample", "waiting",
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from anabranch.errors import SelectionError
 from anabranch.pipeline.fingerprint import fingerprint
 from anabranch.pipeline.graph import Graph, Node
 from anabranch.planning.changes import Reason, input_reasons, own_reasons
+from anabranch.planning.partitions import PartitionPlanner, PartitionWork
 from anabranch.planning.world import World, is_copy, origin, sample_of
 
 Action = Literal["run", "reuse", "depends"]
@@ -39,6 +40,7 @@ class Step:
         seconds: What it took the last time, or None if it never ran.
         bytes: What it stored the last time, or None.
         notes: What its code analysis could not see.
+        partitions: For an asset that is cut into partitions: what is to happen to each of them.
     """
 
     key: str
@@ -50,6 +52,7 @@ class Step:
     seconds: float | None = None
     bytes: int | None = None
     notes: tuple[str, ...] = ()
+    partitions: PartitionWork | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -63,6 +66,7 @@ class Step:
             "seconds": self.seconds,
             "bytes": self.bytes,
             "notes": list(self.notes),
+            "partitions": self.partitions.to_dict() if self.partitions is not None else None,
         }
 
 
@@ -141,6 +145,7 @@ class Planner:
         lookup: Fingerprint → an entry that a trusted ref has computed under it, or None.
         own_runs: Ids of the runs that are being continued: what they fetched counts as fetched now.
         world: What is computed from: all data, masked copies, or a sample.
+        partitions: Decides on the partitions of assets that are cut into some.
     """
 
     def __init__(
@@ -158,6 +163,7 @@ class Planner:
         lookup: Callable[[str], Found | None] = lambda _: None,
         own_runs: Collection[str] = (),
         world: World | None = None,
+        partitions: PartitionPlanner | None = None,
     ) -> None:
         self.world = world or World()
         self.graph = graph
@@ -171,6 +177,7 @@ class Planner:
         self.observed = dict(observed or {})
         self.lookup = lookup
         self.own_runs = set(own_runs)
+        self.partitions = partitions or PartitionPlanner(graph, now=now, states=lambda _: None, force=force)
 
     def plan(self) -> Plan:
         """Decides on every asset, as far as can be known before anything has run.
@@ -180,18 +187,33 @@ class Planner:
         """
         steps: dict[str, Step] = {}
         known: dict[str, Entry | None] = {}
+        pending: dict[str, frozenset[str] | None] = {}
         for key in self.graph:
-            step = self.decide(key, known)
+            step = self.decide(key, known, pending)
             steps[key] = step
-            known[key] = step.entry if step.action == "reuse" else None
+            settled = step.action == "reuse" and not (step.partitions is not None and step.partitions.adopt)
+            known[key] = step.entry if settled else None
+            if step.partitions is not None and not settled:
+                pending[key] = step.partitions.unsettled | set(step.partitions.adopt)
         orphans = tuple(
             sorted(k for k, e in self.view.items() if k not in self.graph and e.provenance.fingerprint)
         )
         sample = str(self.world.sample or "")
         return Plan(self.target, steps, orphans, self.graph.definitions, sample)
 
-    def decide(self, key: str, known: Mapping[str, Entry | None]) -> Step:
-        """One asset's step, given the entries of its inputs; None where what it will be is not known yet."""
+    def decide(
+        self,
+        key: str,
+        known: Mapping[str, Entry | None],
+        pending: Mapping[str, frozenset[str] | None] = MappingProxyType({}),
+    ) -> Step:
+        """One asset's step, given the entries of its inputs; None where what it will be is not known yet.
+
+        Args:
+            key: The asset.
+            known: Input → its entry, as it will be read.
+            pending: Input that is not known yet, but of which only these partitions may change.
+        """
         node = self.graph[key]
         versions = {source: _read(node, known.get(source)) for source in node.inputs}
         entry = self.view.get(key)
@@ -207,6 +229,8 @@ class Planner:
         )
         if key not in self.selected:
             return self._unselected(node, base)
+        if node.partitions is not None:
+            return self._decide_parts(node, base, known, pending)
         waiting = [source for source in node.inputs if versions[source] is None]
         own = own_reasons(node, entry)
         if self.force:
@@ -268,6 +292,55 @@ class Planner:
             reasons=tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),),
             notes=(*base.notes, *self.world.notes(node, known)),
         )
+
+    def _decide_parts(
+        self,
+        node: Node,
+        base: Step,
+        known: Mapping[str, Entry | None],
+        pending: Mapping[str, frozenset[str] | None],
+    ) -> Step:
+        waiting = {
+            source: pending.get(source)
+            for source in node.inputs
+            if known.get(source) is None and (source in self.selected or source not in self.view)
+        }
+        seen = {
+            source: self.view.get(source) if source in waiting else known.get(source)
+            for source in node.inputs
+        }
+        entry = base.entry
+        untouched = waiting.keys().isdisjoint(node.inputs) and self.world.untouched(node, seen) is not None
+        if entry is not None and is_copy(entry) and untouched:
+            plain = self.partitions.family(node, self.outside(node.key))
+            if self.world.as_made(entry) == plain and not self.force:
+                return replace(base, action="reuse", reasons=(Reason("same", "nothing changed", node.key),))
+        work = self.partitions.work(
+            node,
+            entry,
+            seen,
+            waiting,
+            outside=self.outside(node.key),
+            due=self._due(node, entry),
+            facts=self.world.facts(node.inputs, seen),
+            untouched=untouched,
+        )
+        each = entry.provenance.partitions.get("seconds") if entry is not None else None
+        base = replace(
+            base,
+            partitions=work,
+            fingerprint=work.family,
+            reasons=work.reasons,
+            seconds=each * len(work.unsettled) if each is not None else base.seconds,
+            bytes=None if base.bytes is None else base.bytes * len(work.unsettled) // max(1, work.built),
+        )
+        if work.run:
+            return base
+        if work.depends:
+            return replace(base, action="depends")
+        adopted = next((f"{found.branch}@{found.number}" for found in work.adopt.values()), None)
+        same = (Reason("same", "nothing changed", node.key),)
+        return replace(base, action="reuse", reasons=base.reasons or same, adopted=adopted)
 
     def changed(self) -> set[str]:
         """Assets whose own code or config differs from what made their entry, or that were never built."""

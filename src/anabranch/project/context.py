@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from anabranch.lake.storage import Scope, Storage
     from anabranch.lake.tables import Table
     from anabranch.running.events import Listener
+    from anabranch.running.merge import Merge
     from anabranch.running.run import Runner
     from anabranch.running.workspace import Place, RunOptions, Workspace
 
@@ -348,6 +349,40 @@ class Context:
             self.folder,
             hidden=settings.mask_variables(),
             unmasked_sources=sources,
+        )
+
+    def merge(self, sandbox: Branch) -> Merge:
+        """How partitions that two sides have made become one table, written as the sandbox's."""
+
+        def merged(own: Entry, old: Entry, new: Entry) -> Entry:
+            from anabranch.lake.storage import Scope, Storage
+            from anabranch.running.merge import merge_partitions
+
+            place = self.place
+            storage = Storage(
+                place.warehouse,
+                properties=place.properties,
+                scope=Scope.sandbox(str(sandbox.properties["storage"])),
+            )
+            return merge_partitions(storage, own, old, new)
+
+        return merged
+
+    def partitions_text(self, entry: Entry, before: Entry | None, *, content: bool = False) -> str | None:
+        """Which of a table's partitions are not those of another state of it; None where it has none.
+
+        Args:
+            entry: The table.
+            before: Its other state, or None.
+            content: Whether only other content counts, not by what it was made.
+        """
+        if not entry.provenance.partitions:
+            return None
+        from anabranch.running.cut import differing_text
+
+        node = self.workspace.graph.nodes.get(entry.key)
+        return differing_text(
+            self.storage(), entry, before, None if node is None else node.partitions, content=content
         )
 
     def runner(self) -> Runner:

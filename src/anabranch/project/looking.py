@@ -129,7 +129,12 @@ class Looking:
                 temp_directory=temporary,
                 on_progress=None if on_progress is None else lambda done: on_progress(key, done),
             )
-        return replace(found, note="; ".join(text for text in (note, found.note) if text))
+        cut = None if after is None else self.context.partitions_text(after, before, content=True)
+        return replace(
+            found,
+            partitions=cut or "",
+            note="; ".join(text for text in (note, found.note) if text),
+        )
 
     def _compare(self, key: str, before: Entry | None, after: Entry | None) -> TableChange:
         """How a table changed, for the gate: schema, and the rows that would go."""

@@ -82,12 +82,24 @@ class Project(Looking):
 
         return status(self.context)
 
-    def plan(self, select: Sequence[str] = (), *, force: bool = False, refresh: Sequence[str] = ()) -> Plan:
+    def plan(
+        self,
+        select: Sequence[str] = (),
+        *,
+        partitions: str | None = None,
+        force: bool = False,
+        forward_only: bool = False,
+        refresh: Sequence[str] = (),
+    ) -> Plan:
         """What `run` would do, and why.
 
         Args:
             select: Words that name assets: ``delays``, ``+delays``, ``delays+``, ``tag:daily``, ``changed``; none: all.
+            partitions: Words that name partitions: ``2013-12-01..2013-12-31``, ``2013-12``, ``latest:7``, ``missing``,
+                ``failed``, a key, ``latest:7|AA``; None: all that have work to do.
             force: As if everything selected had to run.
+            forward_only: As if what older code made were to stay as it is: of partitions and incremental assets, the code
+                at hand makes what is new, and no more.
             refresh: Sources to fetch again; ``["*"]``: all that have a refresh policy.
         """
         from anabranch.running.workspace import RunOptions
@@ -96,7 +108,13 @@ class Project(Looking):
         here = context.require()
         assert here.environment is not None
         environment = context.environment(here.environment)
-        options = RunOptions(select=tuple(select), force=force, refresh=tuple(refresh))
+        options = RunOptions(
+            select=tuple(select),
+            partitions=partitions,
+            force=force,
+            forward_only=forward_only,
+            refresh=tuple(refresh),
+        )
         branch = self._planning_branch(environment)
         resources = (
             context.settings.sandboxes.resources
@@ -126,7 +144,9 @@ class Project(Looking):
         self,
         select: Sequence[str] = (),
         *,
+        partitions: str | None = None,
         force: bool = False,
+        forward_only: bool = False,
         refresh: Sequence[str] = (),
         workers: int | None = None,
         in_process: bool = False,
@@ -140,7 +160,7 @@ class Project(Looking):
         """Carries the plan out: on an environment's git branch its environment, on any other the branch's sandbox.
 
         Args:
-            select, force, refresh: As for `plan`.
+            select, partitions, force, forward_only, refresh: As for `plan`.
             workers: Worker processes; default: ``run.workers`` of anabranch.toml, else one for each processor.
             in_process: Run every step in this process, for a debugger.
             prune: Remove tables whose asset is no longer in the code.
@@ -162,7 +182,9 @@ class Project(Looking):
         options = replace(
             context.run_options(workers=workers, in_process=in_process, listen=listen),
             select=tuple(select),
+            partitions=partitions,
             force=force,
+            forward_only=forward_only,
             refresh=tuple(refresh),
             prune=prune,
             fail_fast=fail_fast,
@@ -286,6 +308,7 @@ class Project(Looking):
         sandbox: str | None = None,
         *,
         dry_run: bool = False,
+        forward_only: bool = False,
         yes: bool = False,
         confirm: Confirm | None = None,
         workers: int | None = None,
@@ -298,6 +321,7 @@ class Project(Looking):
             sandbox: Its name or its git branch's; default: the one of the git branch that is checked out. On an
                 environment's git branch (code first) it must be named.
             dry_run: Judge and tell; publish nothing, run nothing.
+            forward_only: Publish tables of which older code made a part; the commit records it.
             yes: Publish into a protected environment without asking.
             confirm: Asked with the judged candidate before a protected environment is written to; False ends it.
             workers, in_process, listen: As for `run`, for what a newer base makes necessary.
@@ -313,7 +337,10 @@ class Project(Looking):
 
         started = time.perf_counter()
         self.context.refresh()
-        options = self.context.run_options(workers=workers, in_process=in_process, listen=listen)
+        options = replace(
+            self.context.run_options(workers=workers, in_process=in_process, listen=listen),
+            forward_only=forward_only,
+        )
         promoter = Promoter(self.context, self._compare, self._check_held)
         for attempt in range(_TRIES):
             try:

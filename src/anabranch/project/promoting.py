@@ -19,6 +19,7 @@ from anabranch.promotion import (
     Prepared,
     PromotionResult,
     bring_up,
+    mixture,
     prepare,
     publish,
     settle,
@@ -65,6 +66,7 @@ class Promoter:
                 stale_inputs=settings.promote.stale_inputs,
                 author=context.author,
                 git_commit=context.git.commit,
+                merge=context.merge(sandbox),
             )
             sandbox, reran = self._run_what_moved(runner, sandbox, environment, options)
             prepared = self._prepare(runner, sandbox, environment, options)
@@ -73,7 +75,12 @@ class Promoter:
             )
             if not prepared.changes:
                 settle(
-                    self._catalog, sandbox, environment, author=context.author, git_commit=context.git.commit
+                    self._catalog,
+                    sandbox,
+                    environment,
+                    author=context.author,
+                    git_commit=context.git.commit,
+                    merge=context.merge(sandbox),
                 )
                 return result
             if prepared.verdict.passed:
@@ -87,6 +94,7 @@ class Promoter:
                 git_commit=context.git.commit,
                 definitions=context.workspace.graph.definitions,
                 git_branch=str(sandbox.properties.get("git_branch") or sandbox.name),
+                merge=context.merge(sandbox),
             )
             result.state, result.commit, result.tables = "published", commit.ref, tuple(prepared.changes)
             return result
@@ -197,12 +205,32 @@ class Promoter:
         )
 
     def _open_steps(
-        self, plan: Plan, sandbox: Branch, environment: Branch, graph: Mapping[str, Any]
+        self,
+        plan: Plan,
+        sandbox: Branch,
+        environment: Branch,
+        graph: Mapping[str, Any],
+        options: RunOptions,
     ) -> list[Step]:
         """What would have to run. Raises StaleError where that is because of code that the sandbox has never run."""
         steps = [s for s in plan.steps.values() if s.action != "reuse"]
         there = self._catalog.entries(environment.point)
         for step in steps:
+            present = self._catalog.get(sandbox.point, step.key)
+            mixed = mixture(present, there.get(step.key)) if present is not None else None
+            if (
+                mixed is not None
+                and not options.forward_only
+                and _unmade(step, present)
+                and present is not None
+                and present.provenance.code == graph[step.key].code
+            ):
+                raise GateError(
+                    f"{step.key} is a mixture: {mixed}",
+                    hint="anabranch run makes all of it with the code at hand; "
+                    "anabranch promote --forward-only publishes the mixture, and says so in the commit",
+                    asset=step.key,
+                )
             mine = [
                 r
                 for r in step.reasons
@@ -228,8 +256,12 @@ class Promoter:
         """Runs what the new base makes necessary. Does nothing, and so costs nothing, where the sandbox is up to date."""
         options = self._with_refresh(runner, sandbox, environment, options)
         plan = self._plan(runner, sandbox, environment, options)
-        steps = self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes)
-        adopted = [s for s in plan.steps.values() if s.adopted is not None]
+        steps = self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes, options)
+        adopted = [
+            s
+            for s in plan.steps.values()
+            if s.adopted is not None or (s.partitions is not None and s.partitions.marks)
+        ]
         if not steps and not adopted:
             return sandbox, ()
         rule = self._context.environment_settings(environment.name).promote.stale_inputs
@@ -292,7 +324,14 @@ class Promoter:
             found = runner.known_check(fingerprint)
             return None if found is None else (found.passed, found.message)
 
-        evidence = Evidence(self._compare, judged, differs, self._approvals(sandbox), context.author)
+        evidence = Evidence(
+            self._compare,
+            judged,
+            differs,
+            self._approvals(sandbox),
+            context.author,
+            forward_only=options.forward_only,
+        )
         rules = context.environment_settings(environment.name).promote
         return prepare(
             self._catalog,
@@ -322,7 +361,7 @@ class Promoter:
             return result
         options = self._with_refresh(runner, sandbox, environment, options)
         plan = self._plan(runner, sandbox, environment, options)
-        if self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes):
+        if self._open_steps(plan, sandbox, environment, runner.workspace.graph.nodes, options):
             result.plan = plan
             return result
         prepared = self._prepare(runner, sandbox, environment, options)
@@ -341,3 +380,14 @@ class Promoter:
             raise GateError(
                 f"nothing was published into {name}: it was not confirmed", hint="the same command asks again"
             )
+
+
+def _unmade(step: Step, entry: Entry | None) -> bool:
+    """Whether partitions that older code made were there to be made when the sandbox ran, and it did not."""
+    if step.partitions is None or entry is None:
+        return False
+    arrived = {*entry.provenance.partitions.get("arrived", ()), *entry.provenance.partitions.get("redo", ())}
+    return any(
+        reason.kind in ("code", "config", "distribution", "resource") and not arrived.issuperset(keys)
+        for reason, keys in step.partitions.groups
+    )

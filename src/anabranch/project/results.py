@@ -67,6 +67,7 @@ class Status:
         stale: Keys that the sandbox wrote or read, and that have moved on in the environment since its base.
         changed: Asset → reasons why its stored result is not what the code at hand would make.
         own: Keys that the sandbox has built or removed itself.
+        partitions: Key of an own table that is cut into partitions → which of them are not the base's.
         held: Why the environment refuses runs, if it does.
         running: Sentences about runs under way.
         notes: What else one should know (the git branch was rebased, renamed, deleted …).
@@ -85,6 +86,7 @@ class Status:
     stale: tuple[str, ...] = ()
     changed: Mapping[str, tuple[Reason, ...]] = field(default_factory=dict)
     own: tuple[str, ...] = ()
+    partitions: Mapping[str, str] = field(default_factory=dict)
     held: str | None = None
     running: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -107,6 +109,7 @@ class Status:
                 key: [reason.to_dict() for reason in reasons] for key, reasons in self.changed.items()
             },
             "own": list(self.own),
+            "partitions": dict(self.partitions),
             "held": self.held,
             "running": list(self.running),
             "notes": list(self.notes),

@@ -193,7 +193,12 @@ class Sandboxes:
         else:
             with hold(context.catalog, f"run:{sandbox.name}", f"sync of {sandbox.name}"):
                 moved = sync_sandbox(
-                    context.catalog, sandbox, number, author=context.author, git_commit=context.git.commit
+                    context.catalog,
+                    sandbox,
+                    number,
+                    author=context.author,
+                    git_commit=context.git.commit,
+                    merge=context.merge(sandbox),
                 )
             context.refresh()
         return Synced(sandbox.name, environment.name, moved, reason.message if reason else None, dry_run)

@@ -61,6 +61,7 @@ def status(context: Context) -> Status:
             key: reasons for key, reasons in changed.items() if own_reasons(graph[key], above.get(key))
         }
     own: tuple[str, ...] = ()
+    cut: dict[str, str] = {}
     stale: tuple[str, ...] = ()
     if here.kind == "sandbox":
         if branch is None:
@@ -69,6 +70,7 @@ def status(context: Context) -> Status:
             mine = pending(context.catalog, branch)
             own = tuple(mine)
             notes += _of_masks(context, environment, mine)
+            cut = _partitions(context, branch, mine)
             moved = [
                 c.key
                 for c in context.catalog.changes(Point(environment.id, branch.base or 0), environment.point)
@@ -92,6 +94,7 @@ def status(context: Context) -> Status:
         stale=stale,
         changed=changed,
         own=own,
+        partitions=cut,
         held=held_text,
         running=_running(context),
         notes=tuple(notes),
@@ -135,6 +138,17 @@ def _of_masks(context: Context, environment: Branch, own: Mapping[str, Entry | N
             f"{', '.join(marked)} {'is' if len(marked) == 1 else 'are'} of a sample and can't be promoted: anabranch run --sample none computes the real thing"
         )
     return notes
+
+
+def _partitions(context: Context, branch: Branch, mine: Mapping[str, Entry | None]) -> dict[str, str]:
+    assert branch.base_point is not None
+    below = context.catalog.entries(branch.base_point, mine)
+    found = {
+        key: context.partitions_text(entry, below.get(key))
+        for key, entry in mine.items()
+        if entry is not None and entry.provenance.partitions
+    }
+    return {key: text for key, text in found.items() if text is not None}
 
 
 def _next(

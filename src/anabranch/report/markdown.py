@@ -96,6 +96,8 @@ def _section(table: TableDiff, *, with_samples: bool) -> str:
     summary = f"<code>{html.escape(clean(table.key))}</code> {_WORDS[table.state]}, {size_change(table)}"
     # The blank lines make Markdown of what is inside.
     parts = [f"<details><summary>{summary}</summary>"]
+    if table.partitions:
+        parts.append(f"Partitions: {_prose(table.partitions)}")
     if table.note:
         parts.append(f"> {_prose(table.note)}")
     if table.schema is not None and table.state == "changed" and table.schema.changed:

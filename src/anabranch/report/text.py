@@ -60,6 +60,7 @@ def status_lines(
         rows.append((dim("held"), Span(status.held, "warn")))
     if status.own:
         rows.append((dim("built here"), listed(status.own, None if verbose else 4)))
+        rows += [(dim(""), f"of {key} {text}") for key, text in sorted(status.partitions.items())]
     if status.stale:
         stale = listed(status.stale, None if verbose else 4)
         rows.append((dim("stale"), Span(f"{stale}: {where.environment} has moved on there", "warn")))

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from anabranch.catalog.base import Entry, Provenance
+from anabranch.columns import descriptions
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import CheckNode, Graph, Node
+from anabranch.pipeline.partition import told
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.planning.world import sample_of, sample_text
+from anabranch.running.cut import Cut, shards
 from anabranch.running.events import Event, Listener
 from anabranch.running.io import Source
 from anabranch.running.outcome import CheckOutcome, Execution, Outcome, State, check_fingerprint
+from anabranch.running.parts import Parts
 from anabranch.running.retry import RetryPolicy
 from anabranch.running.schedule import Demand, Schedule
 from anabranch.running.step import StepResult, StepTask
@@ -126,6 +131,9 @@ class Executor:
         self._due: set[str] = set()
         self._rank: dict[str, float] = {}
         self._waits: dict[str, list[str]] = {}
+        self._cuts: dict[str, Cut] = {}
+        self._cut_steps: dict[str, Step] = {}
+        self._shards: dict[str, tuple[StepTask, Step]] = {}
 
     def execute(self, plan: Plan) -> Execution:
         """Runs until nothing more can be done. KeyboardInterrupt passes through; the caller closes the pool."""
@@ -244,6 +252,8 @@ class Executor:
             self._submit(retry.task, retry.step)
         elif key in self._checks:
             self._start_check(key)
+        elif key in self._shards:
+            self._submit(*self._shards.pop(key))
         elif (step := self._to_run(key)) is not None:
             self._start_asset(key, step)
         else:
@@ -256,14 +266,31 @@ class Executor:
             self.conditions.commit(entry, step)
 
     def _demand(self, key: str) -> Demand:
-        made = self.planner.view.get(key)
+        asset = self._asset_of(key)
+        made = self.planner.view.get(asset)
         memory = made.provenance.memory if made is not None else None
-        return Demand(key, self._rank.get(key, 0.0), self.graph[key].tags, memory or 0)
+        return Demand(key, self._rank.get(asset, 0.0), self.graph[asset].tags, memory or 0)
+
+    def _asset_of(self, key: str) -> str:
+        """The asset that a task is about."""
+        if key in self.graph:
+            return key
+        task = (
+            self._shards[key][0]
+            if key in self._shards
+            else self._later[key].task
+            if key in self._later
+            else self._running[key][0]
+        )
+        return task.of
 
     def _give_up(self) -> None:
         """After a failure that stops the run: what waits stays undone, and what was to be tried again has failed."""
         self._schedule.clear()
         self._due.clear()
+        for key, (task, _) in list(self._shards.items()):
+            del self._shards[key]
+            self._end_shard(task, untried=[part.key for part in task.parts])
         later, self._later = self._later, {}
         for retry in later.values():
             self._fail(retry.task, retry.failed)
@@ -278,6 +305,10 @@ class Executor:
             self._tell("step_skipped", key, cause=cause)
             return None
         step = self._decide(key)
+        cut = step.partitions
+        if cut is not None and (step.action != "reuse" or step.adopted is not None or cut.marks):
+            self._start_cut(key, step)
+            return None
         if step.action != "reuse":
             return step
         entry = step.entry
@@ -298,7 +329,7 @@ class Executor:
 
     def _blocker(self, key: str) -> str | None:
         for source in self.graph[key].inputs:
-            if self.result.outcomes[source].state in ("failed", "blocked"):
+            if self.result.outcomes[source].state in ("failed", "blocked") or source not in self._entries:
                 return source
         for check in self._waits[key]:
             outcome = self.result.checks.get(check)
@@ -373,8 +404,9 @@ class Executor:
         if task.kind == "check":
             own = self.pipeline.checks[task.key].check.timeout
         else:
-            own = self.pipeline.assets[task.key].asset.timeout
-        return own if own is not None else self.conditions.timeout
+            own = self.pipeline.assets[task.of].asset.timeout
+        found = own if own is not None else self.conditions.timeout
+        return None if found is None else found * max(1, len(task.parts))
 
     def _finish(self, result: StepResult) -> None:
         task, step = self._running.pop(result.key)
@@ -388,6 +420,10 @@ class Executor:
             )
         if task.kind == "check":
             self._finish_check(task, result)
+            return
+        if task.parts:
+            assert step is not None
+            self._finish_shard(task, step, result)
             return
         if not result.ok:
             self._failed(task, step, result)
@@ -416,7 +452,7 @@ class Executor:
         )
 
     def _failed(self, task: StepTask, step: Step | None, result: StepResult) -> None:
-        policy = self._retry_policy(task.key)
+        policy = self._retry_policy(task.of)
         if result.retriable and task.attempt <= policy.retries and not self._stopped:
             pause = policy.pause(task.attempt)
             again = replace(
@@ -436,6 +472,9 @@ class Executor:
         self._fail(task, result)
 
     def _fail(self, task: StepTask, result: StepResult) -> None:
+        if task.parts:
+            self._end_shard(task, step=self._cut_steps[task.of], failed=_failures(task, result))
+            return
         present = self.planner.view.get(result.key)
         self._done(
             Outcome(
@@ -453,28 +492,29 @@ class Executor:
         )
 
     def _entry(self, task: StepTask, step: Step, result: StepResult) -> Entry:
-        node = self.graph[result.key]
-        return Entry(
-            key=result.key,
-            kind=result.kind,
-            location=result.location,
-            version=result.version,
-            provenance=replace(
-                self.conditions.provenance,
-                fingerprint=step.fingerprint or "",
-                code=node.code,
-                code_parts=dict(node.code_parts),
-                config=node.config,
-                config_parts=dict(node.config_parts),
-                inputs={key: source.version for key, source in task.inputs.items()},
-                outside=self.planner.outside(result.key),
-                computed_at=result.computed_at,
-                rows=result.rows,
-                bytes=result.bytes,
-                seconds=round(result.seconds, 6),
-                memory=result.memory,
-                extra=self._extra(node),
-            ),
+        provenance = replace(
+            self._provenance(task, result),
+            fingerprint=step.fingerprint or "",
+            rows=result.rows,
+            bytes=result.bytes,
+        )
+        return Entry(result.key, result.kind, result.location, result.version, provenance)
+
+    def _provenance(self, task: StepTask, result: StepResult) -> Provenance:
+        """How what a task has made came to be, but for what it holds."""
+        node = self.graph[task.of]
+        return replace(
+            self.conditions.provenance,
+            code=node.code,
+            code_parts=dict(node.code_parts),
+            config=node.config,
+            config_parts=dict(node.config_parts),
+            inputs={key: source.version for key, source in task.inputs.items()},
+            outside=self.planner.outside(task.of),
+            computed_at=result.computed_at,
+            seconds=round(result.seconds, 6),
+            memory=result.memory,
+            extra=self._extra(node),
         )
 
     def _extra(self, node: Node) -> dict[str, Any]:
@@ -483,6 +523,136 @@ class Executor:
         if node.resources:
             extra["resources"] = dict(self.conditions.resources(node.key))
         return extra | self.planner.world.marks(node, self._entries)
+
+    # assets that are cut into partitions
+
+    def _start_cut(self, key: str, step: Step) -> None:
+        """Takes over what others have computed, and puts the rest into tasks."""
+        assert step.partitions is not None
+        from anabranch.lake.storage import Storage
+
+        template = self.conditions.template
+        cut = Cut(
+            self.graph[key],
+            step.partitions,
+            self.planner.view.get(key),
+            self._version_before(key),
+            Storage(template.warehouse, properties=template.properties, scope=template.scope),
+        )
+        self._cuts[key] = cut
+        self._cut_steps[key] = step
+        self._tell("step_started", key, reasons=[reason.to_dict() for reason in step.reasons])
+        if step.partitions.adopt:
+            self._keep(key, cut.adopt(self._extra(self.graph[key])), step)
+        elif step.partitions.marks and not step.partitions.run:
+            self._keep(key, cut.mark(), step)
+        self._next_shards(key, cut, step)
+        if not cut.open:
+            self._finish_cut(key, cut)
+
+    def _next_shards(self, key: str, cut: Cut, step: Step) -> None:
+        """Puts what is left into tasks: the first partition of new code alone, since it tells the others their columns."""
+        if cut.needs_scout:
+            if cut.gave_up:
+                cut.untried.update(cut.left)
+                cut.left = ()
+            groups = [cut.left[:1]] if cut.left else []
+            cut.left = cut.left[1:]
+        else:
+            groups, cut.left = shards(cut.left, self.pool.free or 1), ()
+        node, bound = self.graph[key], self.pipeline.assets[key]
+        upstreams = {source: self.planner.partitions.upstream(node, source) for source in node.inputs}
+        inputs = self._sources(bound.inputs)
+        base = cut.base
+        for keys in groups:
+            name = f"{key}[{told(keys, cut.work.order, most=1)}]"
+            task = replace(
+                self.conditions.template,
+                kind="asset",
+                key=name,
+                asset=key,
+                inputs=inputs,
+                previous=None if base is None else Source(key, base.kind, base.location, base.version),
+                query=bound.asset.query,
+                retry_on=self._retry_policy(key).on,
+                log=self.conditions.log(name, 1),
+                parts=cut.parts(keys, upstreams),
+            )
+            cut.open.add(name)
+            self._shards[name] = (task, step)
+            self._schedule.add(self._demand(name))
+
+    def _keep(self, key: str, entry: Entry, step: Step) -> None:
+        self._hand_over()
+        self.conditions.commit(entry, step)
+        # What the next task of this asset goes on from, and expects to find.
+        self.planner.view = {**self.planner.view, key: entry}
+
+    def _finish_shard(self, task: StepTask, step: Step, result: StepResult) -> None:
+        cut = self._cuts[task.of]
+        asset = self.pipeline.assets[task.of].asset
+        parts = result.parts or Parts()
+        cut.seconds += result.seconds
+        cut.rows, cut.bytes = cut.rows + parts.rows, cut.bytes + parts.bytes
+        if parts.made:
+            entry = cut.put(
+                parts.made,
+                self._provenance(task, result),
+                seconds=result.seconds,
+                renames=asset.renames,
+                docs=descriptions(asset.columns),
+            )
+            self._keep(task.of, entry, step)
+        failed = _failures(task, result)
+        if failed:
+            rest = tuple(part for part in task.parts if part.key in failed or part.key in parts.untried)
+            first = next(iter(failed.values()))
+            retriable = result.retriable and all(each.get("retriable", True) for each in failed.values())
+            self._failed(
+                replace(task, parts=rest),
+                step,
+                replace(result, ok=False, error=first, retriable=retriable),
+            )
+            return
+        self._end_shard(task, step=step)
+
+    def _end_shard(
+        self,
+        task: StepTask,
+        *,
+        step: Step | None = None,
+        failed: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        untried: Sequence[str] = (),
+    ) -> None:
+        cut = self._cuts[task.of]
+        cut.open.discard(task.key)
+        cut.failed.update(failed)
+        cut.untried.update(untried, (part.key for part in task.parts if failed and part.key not in failed))
+        if not cut.open and cut.left and step is not None and not self._stopped:
+            self._next_shards(task.of, cut, step)
+        if not cut.open:
+            cut.untried.update(cut.left)
+            self._finish_cut(task.of, cut)
+
+    def _finish_cut(self, key: str, cut: Cut) -> None:
+        error = cut.error
+        state: State = "ran" if cut.work.run else "adopted" if cut.work.adopt else "reused"
+        if error or cut.untried:
+            state = "failed"
+        outcome = Outcome(key, state, cut.present, cut.before, cut.seconds, error, partitions=cut.to_dict())
+        self._done(outcome)
+        if state == "failed":
+            self._tell("step_failed", key, error=dict(error or {}), log=None, attempts=1)
+            return
+        self._tell(
+            "step_finished",
+            key,
+            rows=cut.rows,
+            bytes=cut.bytes,
+            seconds=round(cut.seconds, 3),
+            version=cut.present.version if cut.present is not None else "",
+            same_content=cut.present is not None and cut.before == cut.present.version,
+        )
 
     def _done(self, outcome: Outcome) -> None:
         key = outcome.key
@@ -596,3 +766,11 @@ def _versions(sources: Mapping[str, Source]) -> dict[str, str]:
         key: source.version if source.sample is None else f"{source.version} {source.sample}"
         for key, source in sources.items()
     }
+
+
+def _failures(task: StepTask, result: StepResult) -> dict[str, Mapping[str, Any]]:
+    """Partition → error of a task; where the whole task failed, each partition that it did not make."""
+    if result.parts is not None and (result.ok or result.parts.failed):
+        return dict(result.parts.failed)
+    made = {each.key for each in result.parts.made} if result.parts is not None else set()
+    return {part.key: result.error or {} for part in task.parts if part.key not in made}

@@ -28,6 +28,7 @@ class Outcome:
         error: For failed: plain values; see `StepResult`.
         cause: For blocked: the asset or check that blocks.
         attempts: How often it was tried.
+        partitions: For an asset that is cut into partitions: which were made, adopted, failed or not tried; see `Cut.to_dict`.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Outcome:
     error: Mapping[str, Any] | None = None
     cause: str | None = None
     attempts: int = 1
+    partitions: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -51,6 +53,7 @@ class Outcome:
             "seconds": round(self.seconds, 3),
             "error": dict(self.error) if self.error else None,
             "cause": self.cause,
+            "partitions": dict(self.partitions) if self.partitions is not None else None,
         }
 
 

@@ -13,6 +13,8 @@ from anabranch.catalog.base import Branch, Entry, Found
 from anabranch.errors import MaskError, StepError
 from anabranch.names import now
 from anabranch.pipeline.resource import HIDDEN
+from anabranch.planning.partition_words import PartitionSelection
+from anabranch.planning.partitions import PartitionPlanner
 from anabranch.planning.plan import Planner
 from anabranch.planning.world import World, is_masked
 from anabranch.running.machine import available_memory
@@ -22,7 +24,8 @@ from anabranch.running.workspace import Place, RunOptions, Workspace
 from anabranch.sample import parse_sample
 
 if TYPE_CHECKING:
-    from anabranch.lake.storage import Scope
+    from anabranch.lake.partition_map import PartitionMap
+    from anabranch.lake.storage import Scope, Storage
     from anabranch.lake.tables import Table
 
 # What pyiceberg calls the properties that hold credentials.
@@ -70,9 +73,12 @@ class Preparation:
             lookup=self._lookup(branch, environment),
             own_runs=own_runs,
             world=self.world(branch, environment),
+            partitions=self._partitions(branch, environment, options),
         )
         if options.select:
             planner.selected = graph.select(options.select, changed=planner.changed)
+        if options.partitions is not None:
+            planner.partitions.check_selection(planner.selected)
         if observe and (asked := planner.to_observe()):
             planner.observed = self._observe(asked, resources, options)
         return planner
@@ -131,8 +137,66 @@ class Preparation:
             return {key for key in roots if graph[key].refresh != "code"} or roots
         return graph.select(words) if words else set()
 
+    def _partitions(self, branch: Branch, environment: Branch, options: RunOptions) -> PartitionPlanner:
+        """What decides on partitions. Their maps are loaded when they are needed, each once."""
+        from anabranch.running.cut import partition_map
+
+        maps: dict[str, PartitionMap | None] = {}
+        storage: list[Storage] = []
+
+        def states(entry: Entry) -> PartitionMap | None:
+            if entry.location not in maps:
+                if not storage:
+                    from anabranch.lake.storage import Storage
+
+                    storage.append(Storage(self.place.warehouse, properties=self.place.properties))
+                maps[entry.location] = partition_map(storage[0], entry)
+            return maps[entry.location]
+
+        selection = None
+        failed: dict[str, list[str]] = {}
+        if options.partitions is not None:
+            selection = PartitionSelection.parse(options.partitions)
+            if selection.asks_failed:
+                failed = self._failed_partitions(environment if branch.kind == "run" else branch)
+        trusted = self._trusted(branch, environment)
+        return PartitionPlanner(
+            self.workspace.graph,
+            now=now(),
+            states=states,
+            selection=selection,
+            force=options.force,
+            forward_only=options.forward_only,
+            failed=failed,
+            lookup=lambda family: [found for found in self.catalog.find(family) if trusted(found)],
+        )
+
+    def _failed_partitions(self, target: Branch) -> dict[str, list[str]]:
+        """Asset → partitions that failed when it was last run there."""
+        found: dict[str, list[str]] = {}
+        settled: set[str] = set()
+        for run in self.catalog.runs(target=target.id, limit=50):
+            for outcome in run.properties.get("assets", ()):
+                if outcome["state"] in ("ran", "failed") and outcome["asset"] not in settled:
+                    settled.add(outcome["asset"])
+                    found[outcome["asset"]] = list((outcome.get("error") or {}).get("partitions", ()))
+        return found
+
     def _lookup(self, branch: Branch, environment: Branch) -> Callable[[str], Found | None]:
         """Finds results on refs that the branch trusts: its environment, and for a sandbox its sister sandboxes."""
+        trusted = self._trusted(branch, environment)
+
+        def lookup(fingerprint: str) -> Found | None:
+            candidates = [found for found in self.catalog.find(fingerprint) if trusted(found)]
+            # What the environment itself holds goes first: the sandbox then differs from it in nothing.
+            candidates.sort(
+                key=lambda found: (found.branch_id != environment.id, found.branch_id != branch.id)
+            )
+            return candidates[0] if candidates else None
+
+        return lookup
+
+    def _trusted(self, branch: Branch, environment: Branch) -> Callable[[Found], bool]:
         families: dict[int, bool] = {}
 
         def trusted(found: Found) -> bool:
@@ -144,15 +208,7 @@ class Preparation:
                 families[found.branch_id] = family and (other.kind == "run" or branch.kind == "sandbox")
             return families[found.branch_id]
 
-        def lookup(fingerprint: str) -> Found | None:
-            candidates = [found for found in self.catalog.find(fingerprint) if trusted(found)]
-            # What the environment itself holds goes first: the sandbox then differs from it in nothing.
-            candidates.sort(
-                key=lambda found: (found.branch_id != environment.id, found.branch_id != branch.id)
-            )
-            return candidates[0] if candidates else None
-
-        return lookup
+        return trusted
 
     def _observe(self, keys: Sequence[str], resources: str, options: RunOptions) -> dict[str, str]:
         """Asks sources for their outside version, in worker processes. Raises StepError if one can't tell."""

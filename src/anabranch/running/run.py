@@ -21,18 +21,21 @@ from anabranch.catalog.base import (
     Commit,
     CommitRequest,
     Entry,
+    Point,
     Provenance,
     RunRecord,
     RunState,
 )
-from anabranch.errors import ConflictError, MaskError, RefError
+from anabranch.errors import ConflictError, GateError, MaskError, RefError
 from anabranch.names import new_id, now
 from anabranch.pipeline.check import CheckResult
+from anabranch.pipeline.partition import told
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.planning.world import World, is_masked
 from anabranch.running.events import Event, EventLog
 from anabranch.running.executor import Conditions, Executor
 from anabranch.running.lease import hold, is_dead
+from anabranch.running.merge import merge_partitions, needs_merge
 from anabranch.running.outcome import CheckOutcome, Execution
 from anabranch.running.prepare import Preparation, without_secrets
 from anabranch.running.schedule import unknown_limits
@@ -77,7 +80,11 @@ class Runner(Preparation):
 
             def commit(entry: Entry, step: Step) -> None:
                 back = below.get(entry.key)
-                as_base = back is not None and back.location == entry.location
+                as_base = (
+                    back is not None
+                    and back.location == entry.location
+                    and back.provenance.partitions == entry.provenance.partitions
+                )
                 before = planner.view.get(entry.key)
                 self.catalog.commit(
                     CommitRequest(
@@ -175,6 +182,7 @@ class Runner(Preparation):
                         )
                     )
 
+                _check_mixture(environment, plan, options)
                 result = self._execute(
                     run_id,
                     environment,
@@ -200,6 +208,7 @@ class Runner(Preparation):
                     self.catalog.commit(
                         CommitRequest(
                             branch=branch.id,
+                            changes=self._merged(branch, environment),
                             base=environment.head,
                             kind="sync",
                             message=f"sync to commit {environment.head}",
@@ -211,6 +220,21 @@ class Runner(Preparation):
                     continue
                 options.listen(Event("published", data={"commit": published.ref, "keys": published.keys}))
                 return self._finish(result, environment, pruned, published.ref)
+
+    def _merged(self, branch: Branch, environment: Branch) -> dict[str, Entry]:
+        """Own tables of which somebody has published further partitions meanwhile, with these in them."""
+        from anabranch.lake.storage import Scope, Storage
+
+        assert branch.base is not None
+        own = {key: entry for key, entry in self.catalog.own(branch.point).items() if entry is not None}
+        old = self.catalog.entries(Point(environment.id, branch.base), own)
+        new = self.catalog.entries(environment.point, own)
+        storage = Storage(self.place.warehouse, properties=self.place.properties, scope=Scope.environment())
+        return {
+            key: merge_partitions(storage, entry, old[key], new[key])
+            for key, entry in own.items()
+            if needs_merge(entry, old.get(key), new.get(key))
+        }
 
     def _run_branch(self, environment: Branch, run_id: str) -> tuple[Branch, frozenset[str]]:
         """The branch of a run that failed here before and still stands on the environment's head, or a new one."""
@@ -597,6 +621,21 @@ class Runner(Preparation):
             replace(record, target=target.id, properties={**record.properties, "commit": commit})
         )
         return result
+
+
+def _check_mixture(environment: Branch, plan: Plan, options: RunOptions) -> None:
+    """Raises GateError where an environment's table would hold partitions of different code, and nobody said so."""
+    if options.forward_only:
+        return
+    for step in plan.steps.values():
+        work = step.partitions
+        if work is not None and work.run and work.old:
+            raise GateError(
+                f"{step.key} of {environment.name} would be a mixture: {len(work.old):,} of its partitions would stay as older "
+                f"code made them ({told(work.old, work.order)})",
+                hint="leave --partitions out to make all of them, or say --forward-only",
+                asset=step.key,
+            )
 
 
 def _summary(result: RunResult) -> dict[str, Any]:

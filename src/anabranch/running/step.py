@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,14 +20,18 @@ from anabranch.columns import PROPERTY, Declared, descriptions, encode_tags
 from anabranch.errors import AnabranchError, SignatureError, StepError
 from anabranch.names import now
 from anabranch.pipeline.check import CheckResult
-from anabranch.pipeline.definitions import Pipeline, Slot
+from anabranch.pipeline.definitions import BoundAsset, Pipeline, Slot
 from anabranch.pipeline.resource import Resource
 from anabranch.running.io import Source
 from anabranch.running.machine import forget_peak, peak_memory
+from anabranch.running.parts import Part, Parts
 from anabranch.running.retry import unknown, worth_another_try
 
 if TYPE_CHECKING:
+    from anabranch.lake.layout import Slice
+    from anabranch.lake.partitions import PartitionFiles
     from anabranch.lake.storage import Scope, Storage
+    from anabranch.pipeline.partition import Partition
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class StepTask:
         attempt: 1, 2, …
         foreign: Names of variables that belong to other environments.
         retry_on: Full names of the exceptions that are worth another try; none: all.
+        asset: For a task that makes partitions: the asset; its key then names the task.
+        parts: The partitions that it makes.
     """
 
     kind: Literal["asset", "check", "observe"]
@@ -67,6 +73,13 @@ class StepTask:
     attempt: int = 1
     foreign: tuple[str, ...] = ()
     retry_on: tuple[str, ...] = ()
+    asset: str = ""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def of(self) -> str:
+        """The asset that it is about, or the check."""
+        return self.asset or self.key
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,7 @@ class StepResult:
     error: Mapping[str, Any] | None = None
     computed_at: str = ""
     retriable: bool = True
+    parts: Parts | None = None
 
 
 def run_step(
@@ -101,7 +115,7 @@ def run_step(
     started = time.perf_counter()
     at = now().isoformat()
     try:
-        made = _run(pipeline, task, on_progress)
+        made = _run(pipeline, task, on_progress, root)
     except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a user's code may raise anything
         seconds = time.perf_counter() - started
         return StepResult(
@@ -123,7 +137,9 @@ def run_step(
     )
 
 
-def _run(pipeline: Pipeline, task: StepTask, on_progress: Callable[[int], None] | None) -> dict[str, Any]:
+def _run(
+    pipeline: Pipeline, task: StepTask, on_progress: Callable[[int], None] | None, root: Path
+) -> dict[str, Any]:
     from anabranch.lake.storage import Storage
 
     assert task.scope is not None
@@ -139,7 +155,7 @@ def _run(pipeline: Pipeline, task: StepTask, on_progress: Callable[[int], None] 
                 bound_check, handles, now=now(), memory_limit=_memory(task), threads=task.threads
             )
         }
-    bound = pipeline.assets[task.key]
+    bound = pipeline.assets[task.of]
     with ExitStack() as stack:
         if task.kind == "observe":
             assert bound.asset.observe is not None
@@ -151,6 +167,8 @@ def _run(pipeline: Pipeline, task: StepTask, on_progress: Callable[[int], None] 
                     hint="return a text or a number: an ETag, a greatest id",
                 )
             return {"outside": str(seen)}
+        if task.parts:
+            return _make_parts(pipeline, bound, task, storage, sources, stack, on_progress, root)
         if task.query is not None:
             value: Any = stack.enter_context(_query(task.query, task, sources))
         else:
@@ -160,6 +178,85 @@ def _run(pipeline: Pipeline, task: StepTask, on_progress: Callable[[int], None] 
             arguments |= {slot.parameter: bound.config for slot in bound.slots if slot.role == "config"}
             value = bound.asset.function(**arguments)
         return _store(storage, task, bound.asset.renames, bound.asset.columns, value, on_progress)
+
+
+def _make_parts(
+    pipeline: Pipeline,
+    bound: BoundAsset,
+    task: StepTask,
+    storage: Storage,
+    sources: Mapping[str, Any],
+    stack: ExitStack,
+    on_progress: Callable[[int], None] | None,
+    root: Path,
+) -> dict[str, Any]:
+    from anabranch.lake.partitions import write_partition
+    from anabranch.running.io import to_arrow
+    from anabranch.running.parts import make_parts
+
+    asset = bound.asset
+    assert asset.partitions is not None
+    layout = asset.partitions.layout()
+    shared: dict[str, Any] = {}
+    if task.query is None:
+        shared |= _resources(pipeline, bound.slots, task, stack)
+    shared |= {slot.parameter: bound.config for slot in bound.slots if slot.role == "config"}
+    previous: Any = None
+    if task.previous is not None and task.previous.kind == "table":
+        previous = task.previous.open(storage)
+    done = 0
+
+    @contextmanager
+    def call(handles: Mapping[str, Any], asked: Sequence[Partition]) -> Iterator[Any]:
+        if task.query is not None:
+            assert bound.query is not None
+            one = asked[0]
+            known = {"partition": one.key, "partition_start": one.start, "partition_end": one.end}
+            with _query(
+                task.query, task, handles, {name: known[name] for name in bound.query.parameters}
+            ) as reader:
+                yield reader
+            return
+        assert asset.function is not None
+        given = {slot.parameter: asked[0] for slot in bound.slots if slot.role == "partition"}
+        lists = {slot.parameter: list(asked) for slot in bound.slots if slot.role == "partitions"}
+        yield asset.function(**shared, **_values(bound.slots, handles, task.of), **given, **lists)
+
+    def progress(rows: int) -> None:
+        if on_progress is not None:
+            on_progress(done + rows)
+
+    def store(piece: Slice, value: Any) -> PartitionFiles:
+        nonlocal done
+        files = write_partition(
+            storage,
+            task.of,
+            piece,
+            to_arrow(value, owner=task.of),
+            layout=layout,
+            previous=previous,
+            renames=asset.renames,
+            docs=descriptions(asset.columns),
+            threads=task.threads,
+            on_progress=progress,
+        )
+        done += files.rows
+        return files
+
+    parts = make_parts(
+        asset.partitions,
+        task.parts,
+        sources,
+        call,
+        store,
+        lambda error: {
+            **_error(error, task, root),
+            "retriable": worth_another_try(task.retry_on, error),
+        },
+        batched=any(slot.role == "partitions" for slot in bound.slots),
+        owner=task.of,
+    )
+    return {"parts": parts, "rows": parts.rows, "bytes": parts.bytes}
 
 
 def _values(slots: tuple[Slot, ...], sources: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -185,7 +282,7 @@ def _resources(
     for slot in needed:
         if slot.target not in known:
             raise SignatureError(
-                f"{task.key} needs the resource {slot.target!r}, which {task.resources!r} does not have",
+                f"{task.of} needs the resource {slot.target!r}, which {task.resources!r} does not have",
                 hint=f'add it to Definitions(resources={{"{task.resources}": {{…}}}})',
             )
         if slot.target not in opened:
@@ -208,7 +305,9 @@ def _engine(process: int) -> Any:  # noqa: ARG001 - a fork must not share its pa
 
 
 @contextmanager
-def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[Any]:
+def _query(
+    query: str, task: StepTask, sources: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+) -> Iterator[Any]:
     """A reader over a query's result, with the inputs as views so that columns and filters are pushed down into them."""
     import duckdb
 
@@ -224,9 +323,9 @@ def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[A
         connection.execute("USE step")
         for key, source in sources.items():
             source.create_view(connection, key)
-        result: Any = connection.sql(query)
+        result: Any = connection.sql(query, params=dict(parameters)) if parameters else connection.sql(query)
         if result is None:
-            raise StepError(f"{task.key}: the query returns no rows")
+            raise StepError(f"{task.of}: the query returns no rows")
         yield (
             result.to_arrow_reader(100_000)
             if hasattr(result, "to_arrow_reader")
@@ -234,7 +333,7 @@ def _query(query: str, task: StepTask, sources: Mapping[str, Any]) -> Iterator[A
         )
     except duckdb.Error as error:
         raise StepError(
-            f"{task.key}: DuckDB says: {error}", hint="the query runs by itself with: anabranch sql"
+            f"{task.of}: DuckDB says: {error}", hint="the query runs by itself with: anabranch sql"
         ) from error
     finally:
         with suppress(duckdb.Error):
@@ -311,7 +410,7 @@ def _error(error: BaseException, task: StepTask, root: Path) -> dict[str, Any]:
     place = f"{_relative(own[-1].filename, root)}:{own[-1].lineno}" if own else None
     return {
         "type": type(error).__name__,
-        "message": f"{task.key}: {type(error).__name__}: {error}",
+        "message": f"{task.of}: {type(error).__name__}: {error}",
         "hint": hint,
         "place": place,
         "facts": {},

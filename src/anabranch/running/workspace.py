@@ -66,7 +66,9 @@ class RunOptions:
 
     Attributes:
         select: Words that name assets; none: all.
+        partitions: Words that name partitions, as `PartitionSelection.parse` reads them; None: all.
         force: Run the selected whatever stands.
+        forward_only: Leave what older code made as it is; the code at hand makes what is new.
         refresh: Sources to fetch again; ``("*",)``: all sources.
         workers: Worker processes; None: one for each processor.
         in_process: Run the steps in this process, for a debugger.
@@ -81,7 +83,9 @@ class RunOptions:
     """
 
     select: Sequence[str] = ()
+    partitions: str | None = None
     force: bool = False
+    forward_only: bool = False
     refresh: Sequence[str] = ()
     workers: int | None = None
     in_process: bool = False

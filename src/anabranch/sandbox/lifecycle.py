@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from anabranch.catalog.base import Branch, Catalog, Commit, CommitRequest, Entry, Point
 from anabranch.errors import UndeterminedError
 from anabranch.names import new_id, now
+from anabranch.running.merge import Merge, needs_merge
 from anabranch.sample import parse_sample
 
 
@@ -151,12 +152,16 @@ def open_sandbox(
 
 @dataclass(frozen=True)
 class Moved:
-    """What a sync brings: keys that have other content on the new base, and own keys that the new base already holds."""
+    """What a sync brings: keys that have other content on the new base, and own keys that the new base already holds.
+
+    Own tables of which both sides have made partitions are merged.
+    """
 
     old_base: int
     new_base: int
     changed: tuple[str, ...]
     dropped: tuple[str, ...]
+    merged: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -165,6 +170,7 @@ class Moved:
             "new_base": self.new_base,
             "changed": list(self.changed),
             "dropped": list(self.dropped),
+            "merged": list(self.merged),
         }
 
 
@@ -172,7 +178,12 @@ def same_result(a: Entry | None, b: Entry | None) -> bool:
     """Whether two entries are the same result: same content, made by the same fingerprint."""
     if a is None or b is None:
         return a is b
-    return a.version == b.version and a.provenance.fingerprint == b.provenance.fingerprint
+    return (
+        a.version == b.version
+        and a.provenance.fingerprint == b.provenance.fingerprint
+        and a.provenance.partitions.get("digest") == b.provenance.partitions.get("digest")
+        and a.provenance.partitions.get("accepted") == b.provenance.partitions.get("accepted")
+    )
 
 
 def plan_sync(catalog: Catalog, sandbox: Branch, new_base: int) -> Moved:
@@ -183,7 +194,15 @@ def plan_sync(catalog: Catalog, sandbox: Branch, new_base: int) -> Moved:
     below = catalog.entries(Point(sandbox.parent, new_base), own)
     dropped = tuple(sorted(key for key, entry in own.items() if same_result(entry, below.get(key))))
     changes = catalog.changes(Point(sandbox.parent, sandbox.base), Point(sandbox.parent, new_base))
-    return Moved(sandbox.base, new_base, tuple(change.key for change in changes), dropped)
+    before = catalog.entries(Point(sandbox.parent, sandbox.base), own)
+    merged = tuple(
+        sorted(
+            key
+            for key, entry in own.items()
+            if key not in dropped and needs_merge(entry, before.get(key), below.get(key))
+        )
+    )
+    return Moved(sandbox.base, new_base, tuple(change.key for change in changes), dropped, merged)
 
 
 def sync_sandbox(
@@ -193,9 +212,15 @@ def sync_sandbox(
     *,
     author: str,
     git_commit: str | None,
+    merge: Merge,
     lease: str | None = None,
 ) -> Moved:
     """Moves a sandbox to another commit of its environment. What it built itself stays; the next plan judges it anew.
+
+    Args:
+        catalog, sandbox, new_base: What is moved where.
+        author, git_commit, lease: As for any commit.
+        merge: Merges the partitions of a table that both sides have made; see `running.merge`.
 
     Raises:
         ConflictError: the sandbox was written to meanwhile.
@@ -203,11 +228,13 @@ def sync_sandbox(
     moved = plan_sync(catalog, sandbox, new_base)
     if moved.new_base == moved.old_base and not moved.dropped:
         return moved
+    changes, dropped = _merged(catalog, sandbox, moved, merge)
     catalog.commit(
         CommitRequest(
             branch=sandbox.id,
             base=new_base,
-            drop=moved.dropped,
+            changes=changes,
+            drop=dropped,
             expect_head=sandbox.head,
             lease=lease,
             kind="sync",
@@ -217,6 +244,27 @@ def sync_sandbox(
         )
     )
     return moved
+
+
+def _merged(
+    catalog: Catalog, sandbox: Branch, moved: Moved, merge: Merge
+) -> tuple[dict[str, Entry], list[str]]:
+    """What a sync writes, and what it gives up."""
+    dropped = list(moved.dropped)
+    if not moved.merged:
+        return {}, dropped
+    assert sandbox.parent is not None
+    own = catalog.entries(sandbox.point, moved.merged)
+    old = catalog.entries(Point(sandbox.parent, moved.old_base), moved.merged)
+    new = catalog.entries(Point(sandbox.parent, moved.new_base), moved.merged)
+    changes: dict[str, Entry] = {}
+    for key in moved.merged:
+        entry = merge(own[key], old[key], new[key])
+        if same_result(entry, new[key]) and not entry.provenance.partitions.get("redo"):
+            dropped.append(key)
+        else:
+            changes[key] = entry
+    return changes, dropped
 
 
 def pending(catalog: Catalog, sandbox: Branch) -> dict[str, Entry | None]:
@@ -231,7 +279,10 @@ def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, set[str]]:
     """What the changed entries were made from, apart from each other: the read set, key → versions."""
     found: dict[str, set[str]] = {}
     for entry in changes.values():
-        for key, version in entry.provenance.inputs.items() if entry is not None else ():
+        # Of partitions, the plan has looked at what each has read; the versions of whole inputs say nothing of that.
+        if entry is None or entry.provenance.partitions:
+            continue
+        for key, version in entry.provenance.inputs.items():
             if key not in changes:
                 found.setdefault(key, set()).add(version)
     return found
@@ -262,7 +313,7 @@ def overtaken(
 
 def staleness(moved: Sequence[str], changes: Mapping[str, Entry | None]) -> tuple[list[str], list[str]]:
     """Which moved keys the sandbox wrote, and which it only read."""
-    read = reads_of(changes)
+    read = {*reads_of(changes), *(k for e in changes.values() if e is not None for k in e.provenance.inputs)}
     return [key for key in moved if key in changes], [
         key for key in moved if key not in changes and key in read
     ]

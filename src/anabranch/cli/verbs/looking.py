@@ -23,6 +23,7 @@ STATUS = {
     "stale": "keys that the sandbox wrote or read and that have moved on in the environment",
     "changed": "asset → list of reasons (kind, text, name, place)",
     "own": "keys that the sandbox has built or removed itself",
+    "partitions": "own table that is cut into partitions → which of them are not the base's, in words",
     "held": "why the environment refuses runs, or null",
     "running": "sentences about work under way",
     "notes": "sentences about what else one should know",
@@ -34,7 +35,7 @@ STATUS = {
 }
 PLAN = {
     "target": "name of the environment or sandbox",
-    "steps": "list of steps: asset, action (run, depends, reuse), reasons, fingerprint, version, adopted_from, seconds, bytes, notes",
+    "steps": "list of steps: asset, action (run, depends, reuse), reasons, fingerprint, version, adopted_from, seconds, bytes, notes, partitions (null, or exist, built, reuse, and runs [first, last, number] under run, depends, adopt, waiting, old_code, stale, missing, gone)",
     "run": "number of assets that will run",
     "depends": "number of assets that run if an input turns out to have changed",
     "reuse": "number of assets whose result stands or is taken over",
@@ -75,21 +76,61 @@ def refresh_option() -> Callable[[Any], Any]:
     )
 
 
+def partitions_option() -> Callable[[Any], Any]:
+    """``--partitions``."""
+    return click.option(
+        "--partitions",
+        metavar="WORDS",
+        help="Only these partitions: 2013-12-01..2013-12-31, 2013-12, latest:7, missing, failed, or keys; "
+        "several with commas between them.",
+    )
+
+
+def forward_only_option(text: str) -> Callable[[Any], Any]:
+    """``--forward-only``."""
+    return click.option("--forward-only", is_flag=True, help=text)
+
+
 @verb("plan", shape=PLAN)
 @select_option()
+@partitions_option()
 @click.option("--force", is_flag=True, help="As if everything selected had to run.")
+@forward_only_option("As if what older code made were to stay as it is.")
 @refresh_option()
 @pass_face
-def plan(face: Face, select: Sequence[str], force: bool, refresh: Sequence[str]) -> Reply:
+def plan(
+    face: Face,
+    select: Sequence[str],
+    partitions: str | None,
+    force: bool,
+    forward_only: bool,
+    refresh: Sequence[str],
+) -> Reply:
     """What would run, and why, and what it is estimated to cost. Changes nothing."""
-    return planned(face, select, force=force, refresh=refresh)
+    return planned(
+        face, select, partitions=partitions, force=force, forward_only=forward_only, refresh=refresh
+    )
 
 
-def planned(face: Face, select: Sequence[str], *, force: bool, refresh: Sequence[str]) -> Reply:
+def planned(
+    face: Face,
+    select: Sequence[str],
+    *,
+    partitions: str | None,
+    force: bool,
+    forward_only: bool,
+    refresh: Sequence[str],
+) -> Reply:
     """`plan`, and `run --dry-run`."""
     project = face.project()
     with face.working("planning"):
-        found = project.plan(words(select), force=force, refresh=words(refresh))
+        found = project.plan(
+            words(select),
+            partitions=partitions,
+            force=force,
+            forward_only=forward_only,
+            refresh=words(refresh),
+        )
         where = project.context.where()
         base = base_text(project)
 

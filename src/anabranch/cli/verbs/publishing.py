@@ -23,7 +23,7 @@ PROMOTE = {
     "commit": "ref of the commit that published it, or null",
     "tables": "keys that were or would be published",
     "verdict": "the gate's: passed, candidate, reasons and warnings (rule, key, text, hint), or null",
-    "moved": "what the sync before it brought: old_base, new_base, changed, dropped, or null",
+    "moved": "what the sync before it brought: old_base, new_base, changed, dropped, merged, or null",
     "reran": "assets that ran again on the newer base",
     "plan": "for a dry run: what would have to run first, as `anabranch plan` prints it, or null",
     "seconds": "what it took",
@@ -47,6 +47,11 @@ ROLLBACK = {
 @verb("promote", shape=PROMOTE)
 @click.argument("branch", required=False, metavar="[BRANCH]", shell_complete=complete("sandboxes"))
 @click.option("--dry-run", is_flag=True, help="Judge and tell; publish nothing, run nothing.")
+@click.option(
+    "--forward-only",
+    is_flag=True,
+    help="Publish tables of which older code made a part; the commit records it.",
+)
 @ask_option("Publish into a protected environment without asking.")
 @click.option(
     "--workers",
@@ -57,7 +62,13 @@ ROLLBACK = {
 @click.option("--in-process", is_flag=True, help="Run every step in this process, for a debugger.")
 @pass_face
 def promote(
-    face: Face, branch: str | None, dry_run: bool, yes: bool, workers: int | None, in_process: bool
+    face: Face,
+    branch: str | None,
+    dry_run: bool,
+    forward_only: bool,
+    yes: bool,
+    workers: int | None,
+    in_process: bool,
 ) -> Reply:
     """Publish a sandbox into its environment, in one commit. Nothing that the sandbox has computed is computed again.
 
@@ -72,6 +83,7 @@ def promote(
         result = project.promote(
             branch,
             dry_run=dry_run,
+            forward_only=forward_only,
             yes=yes,
             confirm=_asks(face) if face.interactive else None,
             workers=workers,

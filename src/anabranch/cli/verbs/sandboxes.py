@@ -52,6 +52,7 @@ SYNC = {
     "new_base": "number of the commit it stands on",
     "changed": "keys with other content on the new base",
     "dropped": "keys that the new base holds by now",
+    "merged": "own tables of which both sides have made partitions",
     "behind_reason": "what must be merged for a newer base still, or null",
     "dry_run": "whether nothing was done",
 }

@@ -10,7 +10,14 @@ import click
 
 from anabranch.cli.face import Face, Reply
 from anabranch.cli.verb import ask_option, pass_face, sample_options, select_option, verb
-from anabranch.cli.verbs.looking import PLAN, planned, refresh_option, words
+from anabranch.cli.verbs.looking import (
+    PLAN,
+    forward_only_option,
+    partitions_option,
+    planned,
+    refresh_option,
+    words,
+)
 from anabranch.report.lines import Line, Span, line, listed
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ RUN = {
     "state": "succeeded, failed or interrupted",
     "commit": "ref of the commit that published it, or of the sandbox's newest one; null if nothing was written",
     "seconds": "what it took",
-    "assets": "list of outcomes: asset, state (ran, reused, adopted, failed, blocked, unselected), version, same_content, rows, bytes, seconds, error, cause",
+    "assets": "list of outcomes: asset, state (ran, reused, adopted, failed, blocked, unselected), version, same_content, rows, bytes, seconds, error, cause, partitions (null, or runs [first, last, number] under made, adopted, failed, untried)",
     "checks": "list of checks: check, asset, blocking, passed, message, failing, rows, samples, cached, sample, error",
     "pruned": "keys of the tables that were removed",
     "warnings": "what one should know though nothing failed by it, in sentences",
@@ -40,7 +47,9 @@ _TAIL = 20
 
 @verb("run", shape=RUN)
 @select_option()
+@partitions_option()
 @click.option("--force", is_flag=True, help="Run everything selected, whatever stands.")
+@forward_only_option("Leave what older code made as it is; make what is new with the code at hand.")
 @refresh_option()
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes; default: one a processor."
@@ -56,7 +65,9 @@ _TAIL = 20
 def run(
     face: Face,
     select: Sequence[str],
+    partitions: str | None,
     force: bool,
+    forward_only: bool,
     refresh: Sequence[str],
     workers: int | None,
     in_process: bool,
@@ -74,7 +85,9 @@ def run(
     other git branch it runs that branch's sandbox, and opens it the first time.
     """
     if dry_run:
-        return planned(face, select, force=force, refresh=refresh)
+        return planned(
+            face, select, partitions=partitions, force=force, forward_only=forward_only, refresh=refresh
+        )
     from anabranch.cli.progress import progress
 
     project = face.project()
@@ -84,7 +97,9 @@ def run(
     with progress(face, live=not inline) as listen:
         result = project.run(
             words(select),
+            partitions=partitions,
             force=force,
+            forward_only=forward_only,
             refresh=words(refresh),
             workers=workers,
             in_process=inline,

@@ -1,0 +1,197 @@
+"""Making partitions in a worker: the user's code for each, or for several at once, and files of what it returns.
+
+Nothing points to the files: whoever started the worker puts them into the table, so that several workers may make
+partitions of one table at the same time. Knows neither plan nor catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from anabranch.errors import SignatureError, UnstorableError
+from anabranch.pipeline.partition import Partition, Partitions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from anabranch.lake.partitions import PartitionFiles
+
+GIVE_UP = 3
+"""Partitions of one task that may fail one after the other, with none made, before the rest is not tried."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One partition that a task is to make.
+
+    Attributes:
+        key: Its key.
+        inputs: Digest of what it reads.
+        reads: Input → the partitions of it that are read; an input that is not named is read whole.
+    """
+
+    key: str
+    inputs: str
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Made:
+    """One partition that was made: its files, to which nothing points yet."""
+
+    key: str
+    files: PartitionFiles
+    inputs: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a task has made of its partitions, and which failed: key → the error as plain values."""
+
+    made: tuple[Made, ...] = ()
+    failed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    untried: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of what was made."""
+        return sum(each.files.rows for each in self.made)
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes of what was made."""
+        return sum(each.files.bytes for each in self.made)
+
+
+# in a worker
+
+
+def make_parts(
+    partitions: Partitions,
+    parts: Sequence[Part],
+    sources: Mapping[str, Any],
+    call: Callable[[Mapping[str, Any], Sequence[Partition]], AbstractContextManager[Any]],
+    store: Callable[[Any, Any], PartitionFiles],
+    failure: Callable[[BaseException], Mapping[str, Any]],
+    *,
+    batched: bool,
+    owner: str,
+) -> Parts:
+    """Makes partitions, one call for each or one for all.
+
+    Args:
+        partitions: How the asset is cut.
+        parts: What to make, in order.
+        sources: Input → a handle on the whole table.
+        call: Calls the user's code with handles and partitions; gives the value.
+        store: Writes a value as the files of a slice.
+        failure: An error as plain values.
+        batched: Whether one call makes them all.
+        owner: The asset, for messages.
+    """
+    made: list[Made] = []
+    failed: dict[str, Mapping[str, Any]] = {}
+    groups = [list(parts)] if batched else [[part] for part in parts]
+    for place, group in enumerate(groups):
+        asked = [partitions.partition(part.key) for part in group]
+        try:
+            with call(_restricted(sources, group), asked) as value:
+                pieces = _pieces(value, partitions, group, owner) if batched else [(group[0], value)]
+                for part, piece in pieces:
+                    made.append(Made(part.key, store(partitions.slice(part.key), piece), part.inputs))
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a user's code may raise anything
+            there = {each.key for each in made}
+            told = failure(error)
+            failed |= {part.key: told for part in group if part.key not in there}
+            if not made and len(failed) >= GIVE_UP:
+                rest = tuple(part.key for later in groups[place + 1 :] for part in later)
+                return Parts(tuple(made), failed, rest)
+    return Parts(tuple(made), failed)
+
+
+def _restricted(sources: Mapping[str, Any], group: Sequence[Part]) -> dict[str, Any]:
+    found = dict(sources)
+    for key in group[0].reads:
+        wanted = dict.fromkeys(each for part in group for each in part.reads.get(key, ()))
+        found[key] = sources[key].only(tuple(wanted))
+    return found
+
+
+def _pieces(value: Any, partitions: Partitions, group: Sequence[Part], owner: str) -> list[tuple[Part, Any]]:
+    """What one call returned for several partitions, piece by piece: a mapping by key, or a table that is split by its columns."""
+    if isinstance(value, Mapping):
+        wanted = {part.key for part in group}
+        strange = sorted(str(key) for key in value if key not in wanted)
+        if strange or len(value) < len(wanted):
+            what = f"{strange[0]!r}, which was not asked for" if strange else "too few"
+            raise SignatureError(
+                f"{owner} returned partitions: {what}",
+                hint="return exactly one table for the key of each partition in partitions",
+            )
+        return [(part, value[part.key]) for part in group]
+    from anabranch.running.io import to_arrow
+
+    data = to_arrow(value, owner=owner)
+    table = data if not hasattr(data, "read_all") else data.read_all()
+    return list(split(table, partitions, group, owner))
+
+
+def split(
+    table: pa.Table, partitions: Partitions, group: Sequence[Part], owner: str
+) -> Iterable[tuple[Part, pa.Table]]:
+    """The rows of each partition, told by the columns that the partitions are by.
+
+    Raises:
+        SignatureError: the partitions name no column.
+        UnstorableError: the column is missing, or a row belongs to no partition that was asked for.
+    """
+    columns = [each.column for each in partitions.dimensions]
+    for column in columns:
+        if column is None:
+            raise SignatureError(
+                f"{owner} returned one table for several partitions, and nothing says which row belongs to which",
+                hint="return a dict of partition key → table, or name the column: ab.daily(…, column=…)",
+            )
+        if column not in table.column_names:
+            raise UnstorableError(
+                f"{owner} is cut into partitions by {column!r}, a column that it did not return",
+                column=column,
+            )
+    left = table.num_rows
+    for part in group:
+        piece = table
+        for dimension, bounds, text in zip(
+            partitions.dimensions,
+            partitions.slice(part.key).window,
+            partitions.slice(part.key).parts,
+            strict=True,
+        ):
+            assert dimension.column is not None
+            piece = piece.filter(_mask(piece[dimension.column], bounds, text))
+        left -= piece.num_rows
+        yield part, piece
+    if left:
+        raise UnstorableError(
+            f"{owner} returned {left:,} row{'s' if left != 1 else ''} that belong to none of the partitions it was asked for",
+            hint="return the rows of the partitions in partitions, and no others",
+            column=columns[0],
+        )
+
+
+def _mask(column: pa.ChunkedArray, bounds: tuple[str, Any, Any] | None, text: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if bounds is None:
+        return pc.equal(column.cast(pa.string()), text)
+    low, high = bounds[1], bounds[2]
+    if pa.types.is_date(column.type):
+        low, high = low.date(), high.date()
+    elif pa.types.is_timestamp(column.type) and column.type.tz is None:
+        low, high = low.replace(tzinfo=None), high.replace(tzinfo=None)
+    return pc.and_(
+        pc.greater_equal(column, pa.scalar(low, column.type)), pc.less(column, pa.scalar(high, column.type))
+    )
