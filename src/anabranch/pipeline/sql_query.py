@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,12 @@ from anabranch.names import DEFAULT_NAMESPACE
 from anabranch.pipeline.canonical import digest
 from anabranch.pipeline.distributions import Distributions
 from anabranch.pipeline.kept import kept_in
+from anabranch.pipeline.sql_reads import column_reads
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
-_FORMAT = 1
+_FORMAT = 2
 _FILE = "queries.jsonl"
 _SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYSTEM = frozenset({"information_schema", "pg_catalog"})
@@ -63,6 +64,8 @@ class Query:
             names as they are written.
         hash: 32 hexadecimal digits of that text.
         columns: The names of the result's columns, or nothing if they can't be told from the text alone.
+        reads: Input → the columns of it that the result depends on, in lower case and sorted; None: all. See
+            `anabranch.pipeline.sql_reads`.
     """
 
     inputs: tuple[str, ...]
@@ -70,6 +73,7 @@ class Query:
     normalised: str
     hash: str
     columns: tuple[str, ...] = ()
+    reads: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -97,15 +101,18 @@ def parse_query(query: str, *, name: str, dialect: str = "duckdb", cache_dir: Pa
     found = _restored(kept.get(key))
     if found is None:
         found = _parse(query, name, dialect)
-        kept.put(key, [found.inputs, found.outside, found.normalised, found.hash, found.columns])
+        kept.put(
+            key, [found.inputs, found.outside, found.normalised, found.hash, found.columns, dict(found.reads)]
+        )
     return found
 
 
 def _restored(plain: Any) -> Query | None:
     try:
-        inputs, outside, normalised, text, columns = plain
-        return Query(tuple(inputs), tuple(outside), normalised, text, tuple(columns))
-    except (TypeError, ValueError):
+        inputs, outside, normalised, text, columns, reads = plain
+        read = {key: None if names is None else tuple(names) for key, names in reads.items()}
+        return Query(tuple(inputs), tuple(outside), normalised, text, tuple(columns), read)
+    except (AttributeError, TypeError, ValueError):
         return None
 
 
@@ -155,8 +162,11 @@ def _parse(query: str, name: str, dialect: str) -> Query:
     _refuse_others(statement, name)
     reads: dict[str, str] = {}
     outside: set[str] = set()
+    named: dict[int, str] = {}
     for table, visible in _tables(statement, frozenset()):
-        _sort_out(table, visible, reads, outside, dialect)
+        name_read = _sort_out(table, visible, reads, outside, dialect)
+        if name_read is not None:
+            named[id(table)] = name_read
     normalised = _normalise(query, tokens, statement, dialect)
     return Query(
         inputs=tuple(sorted(reads.values())),
@@ -164,6 +174,7 @@ def _parse(query: str, name: str, dialect: str) -> Query:
         normalised=normalised,
         hash=digest("sql 1", dialect, normalised),
         columns=_columns(statement),
+        reads=column_reads(statement, tokens, named),
     )
 
 
@@ -208,7 +219,8 @@ def _tables(node: exp.Expr, visible: frozenset[str]) -> Iterator[tuple[exp.Table
 
 def _sort_out(
     table: exp.Table, visible: frozenset[str], reads: dict[str, str], outside: set[str], dialect: str
-) -> None:
+) -> str | None:
+    """Notes what a table reference reads; returns the input that it names, if it names one."""
     from sqlglot import exp
 
     target = table.this
@@ -221,24 +233,24 @@ def _sort_out(
         ):
             first = next((a for a in target.iter_expressions()), None)
             outside.add(f"{function}({first.sql(dialect) if first is not None else ''})")
-        return
+        return None
     parts = [part.name for part in table.parts]
     if not all(parts):
-        return
+        return None
     if len(parts) == 1:
         (only,) = parts
         if only.lower() in visible:
-            return
+            return None
         if re.search(r"[./*:]", only):  # DuckDB takes such a name for a file
             outside.add(f"'{only}'")
-            return
+            return None
         full = only
     elif len(parts) == 2 and parts[0].lower() not in _SYSTEM:
         full = parts[1] if parts[0] == DEFAULT_NAMESPACE else ".".join(parts)
     else:
         outside.add(".".join(parts))
-        return
-    reads.setdefault(full.lower(), full)
+        return None
+    return reads.setdefault(full.lower(), full)
 
 
 def _columns(statement: exp.Expr) -> tuple[str, ...]:
