@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.errors import IsolationError, LakeError, MissingFileError
 from anabranch.lake import manifest
 from anabranch.lake.project import is_plain_file
-from anabranch.lake.read import PARTITIONS, PLAIN, VERSION, Table
+from anabranch.lake.read import COLUMNS, PARTITIONS, PLAIN, VERSION, Table
 from anabranch.lake.storage import missing_file
 from anabranch.lake.version import Content, ContentHasher
 
@@ -80,7 +80,7 @@ def _unrecorded(snapshot: Json) -> Json:
     return {
         **out,
         "summary": {
-            name: value for name, value in summary.items() if name not in (VERSION, PLAIN, PARTITIONS)
+            name: value for name, value in summary.items() if name not in (VERSION, PLAIN, PARTITIONS, COLUMNS)
         },
     }
 

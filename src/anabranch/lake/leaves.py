@@ -13,6 +13,7 @@ from pyarrow import types
 
 from anabranch.errors import UnstorableError
 from anabranch.lake.lanes import (
+    BLOCK,
     GOLDEN,
     I64,
     LENGTH,
@@ -216,8 +217,25 @@ class Wide(Base):
         return a, b
 
 
+class Sums:
+    """The sums of one block of strings before the column's seed goes in: the same in whatever row or set it stands."""
+
+    def __init__(self) -> None:
+        self.block: tuple[int, int] | None = None
+        self.lanes: Cells = (np.empty(0, np.uint64), np.empty(0, np.uint64))
+
+    def keep(self, lo: int, hi: int, a: Any, b: Any) -> None:
+        if len(self.lanes[0]) < hi - lo:
+            self.lanes = (np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64))
+        for lane, value in zip(self.lanes, (a, b), strict=True):
+            np.copyto(lane[: hi - lo], value)
+        self.block = (lo, hi)
+
+
 class Bytes(Base):
     """Strings and binaries; a width is that of fixed-size binaries."""
+
+    sums: Sums | None = None
 
     def __init__(self, scratch: Scratch, seed: int, path: str, width: int | None = None) -> None:
         super().__init__(scratch, seed, path)
@@ -225,6 +243,8 @@ class Bytes(Base):
 
     def bind(self, array: Any) -> None:
         self.bind_validity(array)
+        if self.sums is not None:
+            self.sums.block = None
         if self.width is None:
             self.offsets = offsets_of(array)
         else:
@@ -233,10 +253,16 @@ class Bytes(Base):
 
     def cells(self, lo: int, hi: int, depth: int) -> Cells:
         a, b, x, t = self.scratch.frame(depth, hi - lo)
-        a.fill(0)
-        b.fill(0)
         offsets = self.offsets[lo : hi + 1]
-        add_strings(self.scratch, self.data, offsets, a, b)
+        if self.sums is not None and self.sums.block == (lo, hi):
+            for lane, value in zip((a, b), self.sums.lanes, strict=True):
+                np.copyto(lane, value[: hi - lo])
+        else:
+            a.fill(0)
+            b.fill(0)
+            add_strings(self.scratch, self.data, offsets, a, b)
+            if self.sums is not None:
+                self.sums.keep(lo, hi, a, b)
         np.subtract(offsets[1:], offsets[:-1], out=x.view(np.int64), dtype=np.int64)
         np.multiply(x, LENGTH, out=x)
         close(a, x, self.start1, M3, t)

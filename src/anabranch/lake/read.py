@@ -52,6 +52,8 @@ VERSION = "anabranch.version"
 """In a snapshot's summary: the content version of the table at that snapshot."""
 PLAIN = "anabranch.plain"
 """In a snapshot's summary: ``true`` if every data file has exactly the current schema and nothing is deleted from it."""
+COLUMNS = "anabranch.columns"
+"""In a snapshot's summary: the versions of sets of columns, as JSON; see `anabranch.lake.columns`."""
 
 PARTITIONS = "anabranch.partitions"
 """In a snapshot's summary: where the partition map that goes with the snapshot is."""
@@ -169,6 +171,14 @@ class Table:
                 recorded = str(content_of(self.to_batches()))
             self._version = recorded
         return self._version
+
+    @property
+    def column_versions(self) -> dict[str, str]:
+        """The recorded versions of sets of columns, by `columns.set_text` of the set; those of this version's rows."""
+        recorded = self._summary.get(COLUMNS)
+        if recorded is None or self._summary.get(VERSION) != self.version:
+            return {}
+        return dict(json.loads(recorded))
 
     @cached_property
     def rows(self) -> int:

@@ -57,6 +57,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from anabranch.errors import LakeError, MissingFileError
 from anabranch.lake.canonical import canonical_schema, schema_digest
+from anabranch.lake.columns import ColumnSet, SetSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -150,20 +151,22 @@ class ContentHasher:
 
     Args:
         schema: The schema of the data; only its canonical form counts.
+        sets: Sets of columns whose contents are wanted besides; see `anabranch.lake.columns`.
 
     Raises:
         UnstorableError: a column is of a type that no table can hold, such as a union.
         LakeError: this machine or its numpy does not compute versions as they are defined.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, sets: Iterable[ColumnSet] = ()) -> None:
         _check_arithmetic()
-        self._start(schema)
+        self._start(schema, sets)
 
-    def _start(self, schema: pa.Schema) -> None:
+    def _start(self, schema: pa.Schema, sets: Iterable[ColumnSet] = ()) -> None:
         from anabranch.lake.lanes import Scratch
 
         self._scratch = Scratch()
+        self._sets = SetSums(schema, sets)
         self._schema = schema
         self._digest = schema_digest(schema)
         self._given: pa.Schema | None = None
@@ -174,6 +177,15 @@ class ContentHasher:
     def content(self) -> Content:
         """The content of all that was given so far."""
         return Content(self._digest, self._rows, self._high << 64 | self._low)
+
+    @property
+    def column_contents(self) -> dict[str, Content]:
+        """The content of each set of columns, by `columns.set_text` of the set."""
+        sets = self._sets
+        return {
+            text: Content(sets.digests[text], self._rows, high << 64 | low)
+            for text, (high, low) in sets.sums.items()
+        }
 
     def update(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Adds the rows of a batch or table.
@@ -204,10 +216,13 @@ class ContentHasher:
         from anabranch.lake.lanes import BLOCK
 
         self._root.bind_columns(slab.columns)
+        self._sets.bind(slab.columns)
         for lo in range(0, slab.num_rows, BLOCK):
-            high, low = self._root.cells(lo, min(lo + BLOCK, slab.num_rows), 0)
+            hi = min(lo + BLOCK, slab.num_rows)
+            high, low = self._root.cells(lo, hi, 0)
             self._high = (self._high + int(np.add.reduce(high))) % _LANE
             self._low = (self._low + int(np.add.reduce(low))) % _LANE
+            self._sets.add(lo, hi)
         self._rows += slab.num_rows
 
     def _prepare(self, given: pa.Schema) -> None:
@@ -223,6 +238,7 @@ class ContentHasher:
                 hint="cast every batch to one schema",
             )
         self._root = Struct(self._scratch, splitmix(0), "", [(field.name, field.type) for field in given])
+        self._sets.prepare(self._scratch, given, self._root)
         self._given = given
 
 

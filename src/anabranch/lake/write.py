@@ -12,10 +12,11 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from anabranch.errors import LakeError, UnstorableError
@@ -23,8 +24,9 @@ from anabranch.lake import manifest
 from anabranch.lake.arrow import conform, storable_schema
 from anabranch.lake.avro import AvroError
 from anabranch.lake.compact import run_to_merge, runs_of_small
+from anabranch.lake.columns import ColumnSet, SetSums, column_set, kept_sets, parse_set
 from anabranch.lake.fields import NAME_MAPPING, arrow_schema, assign_fields, leaves, name_mapping
-from anabranch.lake.read import PLAIN, VERSION, Table
+from anabranch.lake.read import COLUMNS, PLAIN, VERSION, Table
 from anabranch.lake.slabs import SMALL, chained, count_nans, dictionaries, slabs
 from anabranch.lake.version import Content, ContentHasher, content_of, file_version
 from anabranch.names import new_id
@@ -51,6 +53,7 @@ class Written:
         rows: Rows of the whole table; None for a file.
         bytes: Bytes of all its data files.
         files: How many data files it has.
+        columns: Version of each set of columns that was asked for and is known, by `columns.set_text` of the set.
     """
 
     location: str
@@ -58,6 +61,7 @@ class Written:
     rows: int | None
     bytes: int
     files: int
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_table(
@@ -69,6 +73,7 @@ def write_table(
     renames: Mapping[str, str] | None = None,
     docs: Mapping[str, str] | None = None,
     properties: Mapping[str, str] | None = None,
+    column_sets: Iterable[ColumnSet] = (),
     threads: int = 2,
     on_progress: Progress | None = None,
 ) -> Written:
@@ -84,6 +89,7 @@ def write_table(
         renames: New column → the column of ``previous`` that it continues.
         docs: Column → comment.
         properties: Iceberg table properties to set.
+        column_sets: Sets of columns whose versions are wanted besides the whole table's.
         threads: How many slabs are hashed, packed and written at once.
         on_progress: Called with the number of rows written so far, from the calling thread.
 
@@ -108,6 +114,7 @@ def write_table(
     if spec["fields"]:  # a table that is written whole is not partitioned
         spec = {"spec-id": max(each["spec-id"] for each in base["partition-specs"]) + 1, "fields": []}
     writer = Writer(storage, key, iceberg, spec["spec-id"], base["last-sequence-number"] + 1)
+    writer.sets = kept_sets(map(column_set, column_sets))
     writer.write_data(data, threads, on_progress)
     rows = [writer.write_manifest(writer.entries)] if writer.entries else []
     metadata = {
@@ -123,7 +130,13 @@ def write_table(
     }
     totals = (writer.content.rows, writer.bytes, len(writer.entries))
     return writer.finish(
-        metadata, rows, writer.content, totals, operation="overwrite" if before else "append", plain=True
+        metadata,
+        rows,
+        writer.content,
+        totals,
+        operation="overwrite" if before else "append",
+        plain=True,
+        columns=writer.columns,
     )
 
 
@@ -160,11 +173,13 @@ def append_table(
     base, iceberg, spec_id = base_metadata(previous)
     source = align(data, previous.schema, key)
     writer = Writer(storage, key, iceberg, spec_id, base["last-sequence-number"] + 1)
+    known = previous.column_versions
+    writer.sets = tuple(map(parse_set, known))
     writer.write_data(source, threads, on_progress)
     old_content = content_of_table(previous)
     totals = (previous.rows, previous.bytes, previous.file_count)
     if not writer.entries:
-        return Written(previous.location, str(old_content), *totals)
+        return Written(previous.location, str(old_content), *totals, known)
     listed = writer.merge([*previous.manifests(), writer.write_manifest(writer.entries)], previous)
     content = old_content + writer.content
     return writer.finish(
@@ -178,6 +193,7 @@ def append_table(
         ),
         operation="append",
         plain=previous.plain,
+        columns={text: Content.parse(known[text]) + added for text, added in writer.columns.items()},
     )
 
 
@@ -340,6 +356,8 @@ class Writer:
         self.saved_bytes = 0  # by compaction
         self.saved_files = 0
         self._slabs = -1
+        self.sets: tuple[ColumnSet, ...] = ()
+        self.columns: dict[str, Content] = {}
         self._manifests: list[str] = []
 
     # data
@@ -348,6 +366,9 @@ class Writer:
         self, data: pa.Table | pa.RecordBatchReader, threads: int, on_progress: Progress | None
     ) -> None:
         """Writes all rows as Parquet files, and makes them durable."""
+        if self.sets and not self.columns:
+            digests = SetSums(self.arrow, self.sets).digests
+            self.columns = {text: Content(digest, 0, 0) for text, digest in digests.items()}
         numbered = enumerate(slabs(data), self._slabs + 1)
         first = next(numbered, None)
         second = next(numbered, None) if first is not None else None
@@ -374,6 +395,7 @@ class Writer:
         self._slabs += 1
         self.entries.append(slab.entry)
         self.content += slab.content
+        self.columns = {text: content + slab.columns[text] for text, content in self.columns.items()}
         self.bytes += slab.entry["data_file"]["file_size_in_bytes"]
         if on_progress is not None:
             on_progress(self.content.rows)
@@ -386,7 +408,7 @@ class Writer:
         if sum(batch.num_rows for batch in batches) < len(batches) * SMALL and len(batches) > 1:
             batches = pa.Table.from_batches(batches).combine_chunks().to_batches()
         location = f"{self.folder}/data/{self.id}-{number:05d}.parquet"
-        hasher = ContentHasher(self.arrow)
+        hasher = ContentHasher(self.arrow, self.sets)
         nans = {leaf.field_id: 0 for leaf in self.leaves if leaf.top and leaf.kind in ("float", "double")}
         conformed = [conform(batch, self.arrow) for batch in batches]
         del batches, slab
@@ -408,7 +430,7 @@ class Writer:
             size = sink.tell()
         footer = writer.writer.metadata
         entry = manifest.added_entry(location, size, footer, self.leaves, nans, self.snapshot_id)
-        return _Slab(entry, hasher.content)
+        return _Slab(entry, hasher.content, hasher.column_contents)
 
     # metadata
 
@@ -487,10 +509,12 @@ class Writer:
         operation: str,
         plain: bool,
         more: Mapping[str, str] | None = None,
+        columns: Mapping[str, Content] = MappingProxyType({}),
     ) -> Written:
         """Writes the manifest list and the metadata, makes all of it durable, and says where it is."""
         rows, size, files = totals
         now = time.time_ns() // 1_000_000
+        versions = {text: str(each) for text, each in columns.items()}
         listed = f"{self.folder}/metadata/snap-{self.snapshot_id}-{self.id}.avro"
         data = manifest.encode_manifest_list(
             manifests, snapshot_id=self.snapshot_id, sequence_number=self.sequence_number
@@ -507,6 +531,7 @@ class Writer:
             VERSION: str(content),
             PLAIN: "true" if plain else "false",
             **(more or {}),
+            **({COLUMNS: json.dumps(versions, separators=(",", ":"))} if versions else {}),
         }
         snapshot = {
             "snapshot-id": self.snapshot_id,
@@ -532,13 +557,14 @@ class Writer:
         location = f"{self.folder}/metadata/{self.sequence_number:05d}-{uuid.uuid4()}.metadata.json"
         location = self.storage.put_bytes(location, json.dumps(out, separators=(",", ":")).encode())
         self.storage.settle([*self._manifests, listed, location])
-        return Written(location, str(content), rows, size, files)
+        return Written(location, str(content), rows, size, files, versions)
 
 
 @dataclass(frozen=True)
 class _Slab:
     entry: manifest.Entry
     content: Content
+    columns: Mapping[str, Content]
 
 
 __all__ = [
