@@ -122,7 +122,7 @@ def bring_up(
     if sandbox.base == environment.head:
         return sandbox, None
     assert sandbox.base is not None
-    moved = [c.key for c in catalog.changes(Point(environment.id, sandbox.base), environment.point)]
+    moved = catalog.changes(Point(environment.id, sandbox.base), environment.point)
     written, read = staleness(moved, pending(catalog, sandbox))
     if read and not written and stale_inputs == "refuse":
         raise StaleError(
@@ -202,7 +202,7 @@ def prepare(
         },
         forward_only=evidence.forward_only,
     )
-    reads = {} if stale_inputs == "accept" else reads_of(changes)
+    reads = {} if stale_inputs == "accept" else reads_of(changes, before)
     return Prepared(sandbox, environment, changes, candidate, judge(candidate, rules), reads)
 
 

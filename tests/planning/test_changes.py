@@ -9,6 +9,7 @@ import pytest
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.pipeline.graph import Node
 from anabranch.planning.changes import Reason, code_reasons, config_reasons, input_reasons, own_reasons
+from anabranch.planning.reads import read_of
 
 PARTS = {
     "function flights.delays": "1",
@@ -110,8 +111,11 @@ def test_config_is_compared_by_its_hash():
 def test_inputs_are_named_by_what_happened_to_them():
     now = node(inputs=("changed", "new", "same", "unknown"))
     then = entry(inputs={"changed": "v1", "same": "v1", "gone": "v1", "unknown": "v1"})
-    versions = {"changed": "v2", "new": "v1", "same": "v1", "unknown": None}
-    reasons = input_reasons(now, then, versions)
+    versions = {"changed": "v2", "new": "v1", "same": "v1"}
+    reads = {
+        key: read_of(None, Entry(key, "table", "file://x", version)) for key, version in versions.items()
+    }
+    reasons = input_reasons(now, then, {**reads, "unknown": None})
     assert [(reason.name, reason.text) for reason in reasons] == [
         ("changed", "changed has other content than it was made from"),
         ("gone", "it no longer reads gone"),

@@ -80,7 +80,9 @@ def _unrecorded(snapshot: Json) -> Json:
     return {
         **out,
         "summary": {
-            name: value for name, value in summary.items() if name not in (VERSION, PLAIN, PARTITIONS, COLUMNS)
+            name: value
+            for name, value in summary.items()
+            if name not in (VERSION, PLAIN, PARTITIONS, COLUMNS)
         },
     }
 

@@ -23,8 +23,8 @@ from anabranch.errors import LakeError, UnstorableError
 from anabranch.lake import manifest
 from anabranch.lake.arrow import conform, storable_schema
 from anabranch.lake.avro import AvroError
-from anabranch.lake.compact import run_to_merge, runs_of_small
 from anabranch.lake.columns import ColumnSet, SetSums, column_set, kept_sets, parse_set
+from anabranch.lake.compact import run_to_merge, runs_of_small
 from anabranch.lake.fields import NAME_MAPPING, arrow_schema, assign_fields, leaves, name_mapping
 from anabranch.lake.read import COLUMNS, PLAIN, VERSION, Table
 from anabranch.lake.slabs import SMALL, chained, count_nans, dictionaries, slabs

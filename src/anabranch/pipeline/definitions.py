@@ -228,6 +228,8 @@ class Pipeline:
                 place=place,
                 row_key=asset.key,
                 outside=tuple(bound.query.outside),
+                reads=dict(bound.query.reads),
+                aliases=frozenset(bound.query.aliases),
                 notes=tuple(
                     f"it reads {what} outside the catalog, whose changes are not seen"
                     for what in bound.query.outside

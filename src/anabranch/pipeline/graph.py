@@ -38,6 +38,8 @@ class Node:
         place: ``file:line`` of the declaration.
         row_key: Columns that identify a row.
         outside: Files and functions outside the catalog that a query reads.
+        reads: Input → the columns of it that the result depends on, in lower case; None, or no such input: all.
+        aliases: What its query calls tables, in lower case: names in ``reads`` that are hardly columns.
         description: One line.
         partitions: How its table is cut, or None.
         mappings: Input → which of its partitions a partition reads, where that is stated.
@@ -59,6 +61,8 @@ class Node:
     place: str = ""
     row_key: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    reads: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    aliases: frozenset[str] = frozenset()
     description: str = ""
     partitions: Partitions | None = None
     mappings: Mapping[str, PartitionMapping] = field(default_factory=dict)
@@ -140,6 +144,11 @@ class Graph:
             for source in node.inputs:
                 found[source].append(node.key)
         return {key: tuple(readers) for key, readers in found.items()}
+
+    def column_sets(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """The sets of columns that assets read of one, apart from those that read all of it."""
+        found = {self.nodes[reader].reads.get(key) for reader in self.readers[key]}
+        return tuple(sorted(names for names in found if names is not None))
 
     def upstream(self, keys: Iterable[str]) -> set[str]:
         """The keys and everything they are made from."""

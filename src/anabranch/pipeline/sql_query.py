@@ -21,7 +21,7 @@ from anabranch.names import DEFAULT_NAMESPACE
 from anabranch.pipeline.canonical import digest
 from anabranch.pipeline.distributions import Distributions
 from anabranch.pipeline.kept import kept_in
-from anabranch.pipeline.sql_reads import column_reads
+from anabranch.pipeline.sql_reads import aliases, column_reads
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -66,6 +66,7 @@ class Query:
         columns: The names of the result's columns, or nothing if they can't be told from the text alone.
         reads: Input → the columns of it that the result depends on, in lower case and sorted; None: all. See
             `anabranch.pipeline.sql_reads`.
+        aliases: What it calls tables, in lower case and sorted.
     """
 
     inputs: tuple[str, ...]
@@ -74,6 +75,7 @@ class Query:
     hash: str
     columns: tuple[str, ...] = ()
     reads: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -101,17 +103,16 @@ def parse_query(query: str, *, name: str, dialect: str = "duckdb", cache_dir: Pa
     found = _restored(kept.get(key))
     if found is None:
         found = _parse(query, name, dialect)
-        kept.put(
-            key, [found.inputs, found.outside, found.normalised, found.hash, found.columns, dict(found.reads)]
-        )
+        text = [found.inputs, found.outside, found.normalised, found.hash, found.columns]
+        kept.put(key, [*text, dict(found.reads), found.aliases])
     return found
 
 
 def _restored(plain: Any) -> Query | None:
     try:
-        inputs, outside, normalised, text, columns, reads = plain
+        inputs, outside, normalised, text, columns, reads, aliases = plain
         read = {key: None if names is None else tuple(names) for key, names in reads.items()}
-        return Query(tuple(inputs), tuple(outside), normalised, text, tuple(columns), read)
+        return Query(tuple(inputs), tuple(outside), normalised, text, tuple(columns), read, tuple(aliases))
     except (AttributeError, TypeError, ValueError):
         return None
 
@@ -175,6 +176,7 @@ def _parse(query: str, name: str, dialect: str) -> Query:
         hash=digest("sql 1", dialect, normalised),
         columns=_columns(statement),
         reads=column_reads(statement, tokens, named),
+        aliases=tuple(sorted(aliases(statement))),
     )
 
 

@@ -50,6 +50,14 @@ def column_reads(statement: exp.Expr, tokens: Sequence[Any], inputs: Mapping[int
     return _Reader(statement, inputs).reads(keys, _lost(statement, tokens))
 
 
+def aliases(statement: exp.Expr) -> set[str]:
+    """What a statement calls tables, its own and others, in lower case."""
+    from sqlglot import exp
+
+    tables = statement.find_all(exp.Table, exp.CTE, exp.Subquery)
+    return {name.lower() for table in tables for name in (table.name, table.alias) if name}
+
+
 def _is_known(statement: exp.Expr) -> bool:
     from sqlglot import exp
 

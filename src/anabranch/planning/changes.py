@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from anabranch.catalog.base import Entry
 from anabranch.pipeline.graph import Node
+from anabranch.planning.reads import Read, unchanged
 
 ReasonKind = Literal[
     "new", "code", "distribution", "config", "input", "resource", "refresh", "outside", "forced",
-    "upstream", "same", "adopted", "pinned", "unselected", "sample", "waiting",
+    "upstream", "same", "columns", "adopted", "pinned", "unselected", "sample", "waiting",
 ]  # fmt: skip
 
 
@@ -95,8 +96,8 @@ def config_reasons(node: Node, entry: Entry) -> list[Reason]:
     return found or [Reason("config", "config changed", node.key)]
 
 
-def input_reasons(node: Node, entry: Entry, versions: Mapping[str, str | None]) -> list[Reason]:
-    """Inputs that are new, gone, or hold other content than what was read."""
+def input_reasons(node: Node, entry: Entry, reads: Mapping[str, Read | None]) -> list[Reason]:
+    """Inputs that are new, gone, or hold other content than what was read: other rows, or other columns among those read."""
     read = entry.provenance.inputs
     found = []
     for key in sorted(set(node.inputs) | set(read)):
@@ -104,8 +105,21 @@ def input_reasons(node: Node, entry: Entry, versions: Mapping[str, str | None]) 
             found.append(Reason("input", f"it now reads {key}", key))
         elif key not in node.inputs:
             found.append(Reason("input", f"it no longer reads {key}", key))
-        elif versions.get(key) is not None and versions[key] != read[key]:
+        elif (now := reads.get(key)) is not None and not unchanged(entry.provenance, key, now):
             found.append(Reason("input", f"{key} has other content than it was made from", key))
+    return found
+
+
+def column_reasons(node: Node, entry: Entry, reads: Mapping[str, Read]) -> list[Reason]:
+    """Inputs that have changed, but not where they are read."""
+    found = []
+    for key in node.inputs:
+        now = reads.get(key)
+        if now is None or now.names is None or now.table == entry.provenance.inputs.get(key):
+            continue
+        columns = [name for name in now.names if name not in node.aliases]
+        names = f"the columns it reads ({', '.join(columns)})" if columns else "in the number of its rows"
+        found.append(Reason("columns", f"{key} changed, but not {names}", key))
     return found
 
 

@@ -7,7 +7,7 @@ about it come from one rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -17,8 +17,9 @@ from anabranch.catalog.base import Entry, Found
 from anabranch.errors import SelectionError
 from anabranch.pipeline.fingerprint import fingerprint
 from anabranch.pipeline.graph import Graph, Node
-from anabranch.planning.changes import Reason, input_reasons, own_reasons
+from anabranch.planning.changes import Reason, column_reasons, input_reasons, own_reasons
 from anabranch.planning.partitions import PartitionPlanner, PartitionWork
+from anabranch.planning.reads import Read, compared, read_of, unchanged
 from anabranch.planning.world import World, is_copy, origin, sample_of
 
 Action = Literal["run", "reuse", "depends"]
@@ -41,6 +42,7 @@ class Step:
         bytes: What it stored the last time, or None.
         notes: What its code analysis could not see.
         partitions: For an asset that is cut into partitions: what is to happen to each of them.
+        reads: Input → what counts of it, once all are known.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Step:
     bytes: int | None = None
     notes: tuple[str, ...] = ()
     partitions: PartitionWork | None = None
+    reads: Mapping[str, Read] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -215,7 +218,7 @@ class Planner:
             pending: Input that is not known yet, but of which only these partitions may change.
         """
         node = self.graph[key]
-        versions = {source: _read(node, known.get(source)) for source in node.inputs}
+        reads = self._reads(node, known)
         entry = self.view.get(key)
         made = entry.provenance if entry is not None else None
         base = Step(
@@ -231,55 +234,57 @@ class Planner:
             return self._unselected(node, base)
         if node.partitions is not None:
             return self._decide_parts(node, base, known, pending)
-        waiting = [source for source in node.inputs if versions[source] is None]
+        waiting = [source for source in node.inputs if reads[source] is None]
+        base = replace(base, reads={source: read for source, read in reads.items() if read is not None})
         own = own_reasons(node, entry)
+        facts = self.world.facts(node.inputs, known)
         if self.force:
             return replace(
                 base,
                 reasons=(Reason("forced", "--force", key), *own),
-                fingerprint=self._fingerprint(node, versions, self.world.facts(node.inputs, known)),
+                fingerprint=None if waiting else self._fingerprint(node, _versions(base.reads), facts),
             )
         if waiting:
             upstream = tuple(Reason("upstream", f"{source} runs first", source) for source in waiting)
             return replace(base, action="run" if own else "depends", reasons=(*own, *upstream))
         due = self._due(node, entry)
         before = None if self.world.plain or due is not None else self._before(node, known)
-        current: str | None
-        if entry is not None and before is not None and self._stands(node, entry, before):
-            current = entry.provenance.fingerprint
-        else:
-            current = self._fingerprint(node, versions, self.world.facts(node.inputs, known))
-        assert current is not None
+        current = self._fingerprint(node, _versions(base.reads), facts)
         base = replace(base, fingerprint=current)
         if due is not None:
             return replace(base, reasons=(*own, due))
-        if entry is not None and made is not None and made.fingerprint == current:
-            pinned = node.refresh != "code" and not self._follows(key)
-            reason = (
-                Reason("pinned", "pinned to the base", key)
-                if pinned
-                else Reason("same", "nothing changed", key)
-            )
-            return replace(base, action="reuse", reasons=(reason,))
+        if entry is not None and made is not None:
+            elsewhere = None
+            if before is not None and self._stands_as_made(node, entry, before):
+                elsewhere = column_reasons(node, origin(entry), before)
+            elif self._stands(node, entry, base.reads, facts):
+                elsewhere = column_reasons(node, entry, base.reads)
+            if elsewhere is not None:
+                return self._standing(node, replace(base, fingerprint=made.fingerprint), elsewhere)
         # What is fetched on a schedule, or was asked for anew, is never taken from the past.
         timely = (node.refresh in ("always", "every") and self._follows(key)) or (
             node.refresh == "code" and key in self.refresh
         )
         back = self.world.base.get(key)
-        if back is not None and before is not None and not timely and self._stands(node, back, before):
+        if (
+            back is not None
+            and before is not None
+            and not timely
+            and self._stands_as_made(node, back, before)
+        ):
             reason = Reason("adopted", "the base holds exactly this", self.world.base_ref)
             return replace(base, action="reuse", reasons=(reason,), entry=back, adopted=self.world.base_ref)
-        found = None if timely else self.lookup(current)
+        found = None if timely else self._found(node, current, base.reads, facts)
         if found is not None:
             ref = f"{found.branch}@{found.number}"
             reason = Reason("adopted", f"{found.branch} has computed exactly this", ref)
             return replace(base, action="reuse", reasons=(reason,), entry=found.entry, adopted=ref)
         if entry is not None and is_copy(entry):
-            versions = {
-                source: _read(node, None if (one := known.get(source)) is None else origin(one))
+            reads = {
+                source: None if (one := known.get(source)) is None else _read(node, origin(one))
                 for source in node.inputs
             }
-        reasons = (own + input_reasons(node, entry, versions)) if entry is not None else own
+        reasons = (own + input_reasons(node, origin(entry), reads)) if entry is not None else own
         reasons += self._outside_reasons(node, entry)
         if (
             entry is not None
@@ -292,6 +297,18 @@ class Planner:
             reasons=tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),),
             notes=(*base.notes, *self.world.notes(node, known)),
         )
+
+    def _standing(self, node: Node, base: Step, elsewhere: Sequence[Reason]) -> Step:
+        """The step of an asset whose entry stays as it is."""
+        if elsewhere:
+            return replace(base, action="reuse", reasons=tuple(elsewhere))
+        pinned = node.refresh != "code" and not self._follows(node.key)
+        reason = (
+            Reason("pinned", "pinned to the base", node.key)
+            if pinned
+            else Reason("same", "nothing changed", node.key)
+        )
+        return replace(base, action="reuse", reasons=(reason,))
 
     def _decide_parts(
         self,
@@ -356,36 +373,61 @@ class Planner:
                 )
         return replace(base, action="reuse", reasons=(Reason("unselected", "not selected", node.key),))
 
-    def _before(self, node: Node, known: Mapping[str, Entry | None]) -> str | None:
-        """The fingerprint that the asset has where its inputs were made; None where one of them was made here since."""
+    def _reads(self, node: Node, known: Mapping[str, Entry | None]) -> dict[str, Read | None]:
+        """What counts of each input. Which rows of an input are in a sample may depend on any of its columns."""
+        sampled = self.world.sampled(node.inputs, known)
+        return {
+            source: None
+            if (entry := known.get(source)) is None
+            else read_of(None, entry)
+            if source in sampled
+            else _read(node, entry)
+            for source in node.inputs
+        }
+
+    def _before(self, node: Node, known: Mapping[str, Entry | None]) -> dict[str, Read] | None:
+        """What counts of each input where it was made; None where one of them was made here since."""
         inputs = self.world.untouched(node, known)
         if inputs is None:
             return None
-        return self._fingerprint(node, {source: _read(node, inputs[source]) for source in node.inputs})
+        return {source: _read(node, entry) for source, entry in inputs.items() if entry is not None}
 
-    def _stands(self, node: Node, entry: Entry, before: str) -> bool:
+    def _stands_as_made(self, node: Node, entry: Entry, before: Mapping[str, Read]) -> bool:
         """Whether an entry that was not computed in this world is what its own world would make of the asset."""
         if node.refresh == "observe" and is_copy(entry):
             # What was observed is not copied; who follows the outside has been told to run before.
             return not own_reasons(node, entry)
-        return self.world.as_made(entry) == before
+        return self.world.as_made(entry) is not None and self._stands(node, origin(entry), before)
 
-    def _fingerprint(
-        self, node: Node, versions: Mapping[str, str | None], extra: Mapping[str, str] = _NONE
-    ) -> str | None:
-        inputs: dict[str, str] = {}
-        for source in node.inputs:
-            version = versions.get(source)
-            if version is None:
-                return None
-            inputs[source] = version
+    def _stands(
+        self, node: Node, entry: Entry, reads: Mapping[str, Read], facts: Mapping[str, str] = _NONE
+    ) -> bool:
+        """Whether an entry is what would come of the asset. Each input is compared by what the entry recorded of it."""
+        made = entry.provenance
+        versions = {
+            source: (compared(made, source) if unchanged(made, source, read) else None) or read.version
+            for source, read in reads.items()
+        }
+        return made.fingerprint == self._fingerprint(node, versions, facts)
+
+    def _found(
+        self, node: Node, current: str, reads: Mapping[str, Read], facts: Mapping[str, str]
+    ) -> Found | None:
+        """What a trusted ref has computed from the same columns, or from the same whole tables."""
+        found = self.lookup(current)
+        tables = {source: read.table for source, read in reads.items()}
+        if found is None and tables != _versions(reads):
+            found = self.lookup(self._fingerprint(node, tables, facts))
+        return found
+
+    def _fingerprint(self, node: Node, versions: Mapping[str, str], facts: Mapping[str, str] = _NONE) -> str:
         return fingerprint(
             code=node.code,
             config=node.config,
-            inputs=inputs,
+            inputs=versions,
             resources=node.resources,
             outside=self.outside(node.key),
-            extra=extra,
+            extra=facts,
         )
 
     def outside(self, key: str) -> str | None:
@@ -441,9 +483,13 @@ class Planner:
         ]
 
 
-def _read(node: Node, entry: Entry | None) -> str | None:  # noqa: ARG001 - a node may read less than all of it
-    """The version of what an asset reads of an input, or None while that is not known."""
-    return entry.version if entry is not None else None
+def _read(node: Node, entry: Entry) -> Read:
+    """What an asset reads of an input."""
+    return read_of(node.reads.get(entry.key), entry)
+
+
+def _versions(reads: Mapping[str, Read]) -> dict[str, str]:
+    return {source: read.version for source, read in reads.items()}
 
 
 def _span(seconds: float) -> str:

@@ -71,10 +71,7 @@ def status(context: Context) -> Status:
             own = tuple(mine)
             notes += _of_masks(context, environment, mine)
             cut = _partitions(context, branch, mine)
-            moved = [
-                c.key
-                for c in context.catalog.changes(Point(environment.id, branch.base or 0), environment.point)
-            ]
+            moved = context.catalog.changes(Point(environment.id, branch.base or 0), environment.point)
             written, read = staleness(moved, mine)
             stale = (*written, *read)
             notes += _rewritten(context, branch)

@@ -217,9 +217,13 @@ def run_lines(result: RunResult, *, limit: int | None = None, verbose: bool = Fa
     outcomes = list(result.execution.outcomes.values())
     told = [o for o in outcomes if o.state in ("ran", "adopted")] if not verbose else outcomes
     lines += columns([_outcome_row(o) for o in told], right=(2, 3, 4), limit=limit, give=0)
-    reused = [o.key for o in outcomes if o.state == "reused"]
-    if reused and not verbose:
-        lines.append(line("  ", dim(f"reused: {listed(reused)}")))
+    reused: dict[str, list[str]] = {}
+    for outcome in outcomes if not verbose else ():
+        if outcome.state == "reused":
+            elsewhere = [str(reason) for reason in outcome.reasons if reason.kind == "columns"]
+            reused.setdefault(elsewhere[0] if elsewhere else "", []).append(outcome.key)
+    for reason, keys in sorted(reused.items()):
+        lines.append(line("  ", dim(f"reused: {listed(keys)}" + (f"   {reason}" if reason else ""))))
     blocked = [o for o in outcomes if o.state == "blocked"]
     if blocked and not verbose:
         lines += [line("  ", Span(f"{o.key} did not run: {o.cause} failed", "warn")) for o in blocked[:8]]

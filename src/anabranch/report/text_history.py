@@ -303,6 +303,7 @@ def _entry_lines(title: str, entry: Entry, readers: tuple[str, ...]) -> list[Lin
             ("read by", ", ".join(readers)),
             ("masked", _masked(entry)),
             ("sample", sample_text(sample_of(entry)) or None),
+            ("columns", _column_sets(entry)),
         ]
     )
     return [*lines, hint(f'anabranch sql "from {entry.key}"')]
@@ -320,6 +321,13 @@ def _masked(entry: Entry) -> str | None:
         if rule != "keep"
     ]
     return f"{', '.join(rules) or 'nothing'}; copied from {entry.provenance.extra['parent']['ref']}"
+
+
+def _column_sets(entry: Entry) -> str | None:
+    """The versions of the columns that readers compare."""
+    kept = entry.provenance.extra.get("columns") or {}
+    told = (f"({names.replace(',', ', ')}) {short_version(version)}" for names, version in kept.items())
+    return "; ".join(told) or None
 
 
 def _computed(entry: Entry) -> str | None:

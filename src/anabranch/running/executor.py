@@ -22,6 +22,7 @@ from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import CheckNode, Graph, Node
 from anabranch.pipeline.partition import told
 from anabranch.planning.plan import Plan, Planner, Step
+from anabranch.planning.reads import COLUMNS, READ, read_record
 from anabranch.planning.world import sample_of, sample_text
 from anabranch.running.cut import Cut, shards
 from anabranch.running.events import Event, Listener
@@ -323,7 +324,7 @@ class Executor:
         state: State = (
             "adopted" if step.adopted else "unselected" if step.reasons[0].kind == "unselected" else "reused"
         )
-        self._done(Outcome(key, state, entry, before))
+        self._done(Outcome(key, state, entry, before, reasons=step.reasons))
         self._tell("step_reused", key, state=state, reasons=[str(r) for r in step.reasons])
         return None
 
@@ -362,6 +363,7 @@ class Executor:
             if present is None
             else Source(key, present.kind, present.location, present.version),
             query=bound.asset.query,
+            column_sets=self.graph.column_sets(key),
             retry_on=self._retry_policy(key).on,
             log=self.conditions.log(key, 1),
         )
@@ -498,6 +500,8 @@ class Executor:
             rows=result.rows,
             bytes=result.bytes,
         )
+        extra = {**provenance.extra, **_columns(step, result)}
+        provenance = replace(provenance, extra=extra)
         return Entry(result.key, result.kind, result.location, result.version, provenance)
 
     def _provenance(self, task: StepTask, result: StepResult) -> Provenance:
@@ -766,6 +770,12 @@ def _versions(sources: Mapping[str, Source]) -> dict[str, str]:
         key: source.version if source.sample is None else f"{source.version} {source.sample}"
         for key, source in sources.items()
     }
+
+
+def _columns(step: Step, result: StepResult) -> dict[str, Any]:
+    """What provenance keeps of columns: the versions of those that readers use, and which were compared of the inputs."""
+    kept = {COLUMNS: dict(result.columns), READ: read_record(step.reads)}
+    return {name: value for name, value in kept.items() if value}
 
 
 def _failures(task: StepTask, result: StepResult) -> dict[str, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from anabranch.catalog.base import Entry
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.fingerprint import combine
 from anabranch.pipeline.graph import CheckNode
+from anabranch.planning.changes import Reason
 
 State = Literal["ran", "reused", "adopted", "failed", "blocked", "unselected"]
 
@@ -29,6 +30,7 @@ class Outcome:
         cause: For blocked: the asset or check that blocks.
         attempts: How often it was tried.
         partitions: For an asset that is cut into partitions: which were made, adopted, failed or not tried; see `Cut.to_dict`.
+        reasons: For what did not run: why it needn't.
     """
 
     key: str
@@ -40,6 +42,7 @@ class Outcome:
     cause: str | None = None
     attempts: int = 1
     partitions: Mapping[str, Any] | None = None
+    reasons: tuple[Reason, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -54,6 +57,7 @@ class Outcome:
             "error": dict(self.error) if self.error else None,
             "cause": self.cause,
             "partitions": dict(self.partitions) if self.partitions is not None else None,
+            "reasons": [reason.to_dict() for reason in self.reasons],
         }
 
 

@@ -44,6 +44,7 @@ class StepTask:
         inputs: Key of the input → pointer.
         previous: The version that this one replaces: keeps column ids and table identity.
         query: For a SQL asset: the query as it was planned.
+        column_sets: Sets of columns of the result whose versions are wanted.
         resources: Name of the resource set.
         warehouse: URI.
         properties: The warehouse's properties, resolved.
@@ -63,6 +64,7 @@ class StepTask:
     inputs: Mapping[str, Source] = field(default_factory=dict)
     previous: Source | None = None
     query: str | None = None
+    column_sets: tuple[tuple[str, ...], ...] = ()
     resources: str = ""
     warehouse: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class StepResult:
     outside: str | None = None
     error: Mapping[str, Any] | None = None
     computed_at: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
     retriable: bool = True
     parts: Parts | None = None
 
@@ -377,6 +380,7 @@ def _store(
         renames=renames,
         docs=descriptions(columns),
         properties={PROPERTY: encode_tags(columns)},
+        column_sets=task.column_sets,
         threads=task.threads,
         on_progress=on_progress,
     )
@@ -386,6 +390,7 @@ def _store(
         "version": written.version,
         "rows": written.rows,
         "bytes": written.bytes,
+        "columns": dict(written.columns),
     }
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from anabranch.catalog.base import Branch, Catalog, Commit, CommitRequest, Entry, Point
+from anabranch.catalog.base import Branch, Catalog, Change, Commit, CommitRequest, Entry, Point
 from anabranch.errors import UndeterminedError
 from anabranch.names import new_id, now
+from anabranch.planning.reads import same_reads
 from anabranch.running.merge import Merge, needs_merge
 from anabranch.sample import parse_sample
 
@@ -275,8 +276,13 @@ def pending(catalog: Catalog, sandbox: Branch) -> dict[str, Entry | None]:
     return {key: entry for key, entry in sorted(own.items()) if not same_result(entry, below.get(key))}
 
 
-def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, set[str]]:
-    """What the changed entries were made from, apart from each other: the read set, key → versions."""
+def reads_of(changes: Mapping[str, Entry | None], present: Mapping[str, Entry]) -> dict[str, set[str]]:
+    """What the changed entries were made from, apart from each other: the read set, key → versions.
+
+    Args:
+        changes: What would be published.
+        present: What the environment holds. Where an entry's columns hold the same there, that is what it was made from.
+    """
     found: dict[str, set[str]] = {}
     for entry in changes.values():
         # Of partitions, the plan has looked at what each has read; the versions of whole inputs say nothing of that.
@@ -284,7 +290,9 @@ def reads_of(changes: Mapping[str, Entry | None]) -> dict[str, set[str]]:
             continue
         for key, version in entry.provenance.inputs.items():
             if key not in changes:
-                found.setdefault(key, set()).add(version)
+                there = present.get(key)
+                same = there is not None and same_reads(entry.provenance, key, there)
+                found.setdefault(key, set()).add(there.version if same and there is not None else version)
     return found
 
 
@@ -311,11 +319,14 @@ def overtaken(
     return found
 
 
-def staleness(moved: Sequence[str], changes: Mapping[str, Entry | None]) -> tuple[list[str], list[str]]:
-    """Which moved keys the sandbox wrote, and which it only read."""
-    read = {*reads_of(changes), *(k for e in changes.values() if e is not None for k in e.provenance.inputs)}
-    return [key for key in moved if key in changes], [
-        key for key in moved if key not in changes and key in read
+def staleness(moved: Sequence[Change], changes: Mapping[str, Entry | None]) -> tuple[list[str], list[str]]:
+    """Which moved keys the sandbox wrote, and which it only read, in columns that have moved."""
+    made = [entry.provenance for entry in changes.values() if entry is not None]
+    return [change.key for change in moved if change.key in changes], [
+        change.key
+        for change in moved
+        if change.key not in changes
+        and any(change.key in each.inputs and not same_reads(each, change.key, change.after) for each in made)
     ]
 
 
