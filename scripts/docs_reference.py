@@ -301,7 +301,7 @@ def example(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         plain = all(isinstance(one, str | int | float | None) for one in value)
         return [example(one, key) for one in (value if plain else value[:1])]
-    if key in ("seconds", "seconds_at_most") and isinstance(value, float):
+    if key in ("seconds", "seconds_at_most", "start", "waited") and isinstance(value, float):
         return 0.25
     if key in ("bytes", "left_bytes", "right_bytes", "kept_bytes") and isinstance(value, int) and value:
         return 1024

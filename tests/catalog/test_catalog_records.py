@@ -146,6 +146,21 @@ def test_runs_are_told_newest_first_by_target(catalog: Catalog, clock: Clock) ->
     assert catalog.runs(target=7) == []
 
 
+def test_runs_that_ended_long_ago_are_removed_but_the_newest_of_each_target_and_what_still_runs(
+    catalog: Catalog, clock: Clock
+) -> None:
+    for number in range(6):
+        start = clock.move(seconds=10)
+        ended = None if number == 0 else start + timedelta(seconds=5)
+        catalog.put_run(RunRecord(f"r{number}", number % 2, 1, "succeeded", start, ended))
+    assert catalog.delete_runs(clock.time - timedelta(seconds=100), keep=0) == 0
+    assert catalog.delete_runs(clock.time + timedelta(seconds=5), keep=2) == 1
+    assert [run.id for run in catalog.runs()] == ["r5", "r4", "r3", "r2", "r0"]
+    assert catalog.delete_runs(clock.time, keep=0) == 3
+    assert catalog.delete_runs(clock.time, keep=0) == 0
+    assert [run.id for run in catalog.runs()] == ["r5", "r0"]
+
+
 # notes
 
 

@@ -391,6 +391,17 @@ def test_show_tells_a_commit_a_run_and_an_asset(built):
     assert told["what"] == "run"
     assert told["run"]["state"] == "succeeded"
     assert "succeeded" in built.ok("show", run).out
+    assert "█" in built.ok("show", run).out
+    for words in (["run"], ["run", "latest"], ["run", run]):
+        assert has_shape(built.ok("show", *words, "--json"), "show")["run"]["run"] == run
+    timeline = told["run"]["timeline"]
+    assert {bar["step"] for bar in timeline["bars"]} >= {"orders", "biggest"}
+    assert timeline["critical_path"]
+    written = built.ok("show", "run", "--html", "page.html")
+    assert "open page.html" in written.out
+    assert run in (built.path / "page.html").read_text()
+    for wrong in (["orders", run], ["orders", "--html", "page.html"], ["run", "production@1"]):
+        assert built("show", *wrong).code == 2
     asset = has_shape(built.ok("show", "orders", "--json"), "show")
     assert asset["entry"]["rows"] == 3
     assert asset["readers"] == ["totals"]

@@ -146,7 +146,7 @@ def other() -> pa.Table:
 
 
 SLEEPY = """
-@ab.asset(timeout="1s")
+@ab.asset(timeout="6s")
 def orders(store: Store) -> pa.Table:
     note("worker", str(os.getpid()))
     note("child", str(subprocess.Popen(["sleep", "600"]).pid))
@@ -204,7 +204,7 @@ def orders() -> pa.Table:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whatever_ends_the_command_a_step_tears_down_and_its_children_end(make_shop, number):
-    body = SLEEPY.format(sleep="time.sleep(600)").replace('(timeout="1s")', "")
+    body = SLEEPY.format(sleep="time.sleep(600)").replace('(timeout="6s")', "")
     shop = make_shop(definitions=definitions(body))
     command = subprocess.Popen(
         [sys.executable, "-m", "anabranch", "run"],

@@ -496,6 +496,12 @@ class Catalog(Protocol):
     def runs(self, *, target: int | None = None, limit: int = 50) -> list[RunRecord]:
         """Newest first, by the time they started."""
 
+    def delete_runs(self, before: datetime, *, keep: int) -> int:
+        """Removes the records of runs that ended before a time, but the newest ``keep`` of each target, and returns how many.
+
+        Atomic and idempotent. A run that has not ended stays.
+        """
+
     # notes: small JSON values beside the history (approvals, verdicts, check results, cached diffs)
     def put_note(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
         """Inserts or replaces the note ``(kind, key)``."""

@@ -420,6 +420,17 @@ class MemoryCatalog:
         found = [run for run in self._runs.values() if target is None or run.target == target]
         return sorted(found, key=lambda run: (run.started_at, run.id), reverse=True)[:limit]
 
+    def delete_runs(self, before: datetime, *, keep: int) -> int:
+        doomed = [
+            run.id
+            for target in {run.target for run in self._runs.values()}
+            for run in self.runs(target=target, limit=len(self._runs))[keep:]
+            if run.finished_at is not None and run.finished_at < before
+        ]
+        for run_id in doomed:
+            del self._runs[run_id]
+        return len(doomed)
+
     # notes
     def put_note(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
         self._notes[kind, key] = plain(value)

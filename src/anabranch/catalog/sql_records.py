@@ -147,6 +147,16 @@ class SqlRecords:
                 rows = tx.all(f"select {_RUN} from runs where target = ? {order}", target, limit)
         return [_run_of(row) for row in rows]
 
+    def delete_runs(self, before: datetime, *, keep: int) -> int:
+        with self._database.write() as tx:
+            return tx.run(
+                "delete from runs where finished_at < ? and id in (select id from (select id, row_number() over"
+                " (partition by target order by started_at desc, id desc) as place from runs) as ranked"
+                " where place > ?)",
+                to_micros(before),
+                keep,
+            )
+
     # notes
     def put_note(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
         with self._database.write() as tx:

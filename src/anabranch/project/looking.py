@@ -196,12 +196,17 @@ class Looking:
         return Log(branch.name, tuple(commits), tags)
 
     def show(self, what: str) -> Shown:
-        """One thing in full: a commit (``production@3``), a run's id, or an asset (``delays``, ``delays@production@3``)."""
+        """One thing in full.
+
+        Args:
+            what: A commit (``production@3``), a run (its id, or ``run`` for the newest one here), or an asset (``delays``,
+                ``delays@production@3``).
+        """
         context = self.context
         name, _, at = what.partition("@")
-        run = self._find_run(what)
+        run = self._newest_run() if what == "run" else self._find_run(what)
         if run is not None:
-            return Shown("run", f"run {run.id}", run=run)
+            return Shown("run", f"run {run.id}", run=run, target=self._name_of(run))
         known_ref = True
         try:
             point = context.resolve(what)
@@ -222,6 +227,20 @@ class Looking:
             ) from None
         readers = tuple(k for k, e in context.catalog.entries(place).items() if name in e.provenance.inputs)
         return Shown("asset", f"{name} at {context.ref_of(place)}", commit=None, entry=entry, readers=readers)
+
+    def _newest_run(self) -> RunRecord:
+        place = self.context.require()
+        branch = self.context.find_branch(place.name or "")
+        found = self.context.catalog.runs(target=branch.id, limit=1) if branch is not None else []
+        if not found:
+            raise RefError(f"nothing has run on {place.name} yet", hint="anabranch run")
+        return found[0]
+
+    def _name_of(self, run: RunRecord) -> str:
+        try:
+            return self.context.catalog.branch_by_id(run.target).name
+        except RefError:
+            return ""
 
     def _find_run(self, what: str) -> RunRecord | None:
         if len(what) < 6 or not what.isalnum():

@@ -476,6 +476,8 @@ class Project(Looking):
             on_progress=on_progress,
         )
         if history.keep is not None:
-            drop_old_logs(context.folder / "runs", now() - max(history.keep, span))
+            before = now() - max(history.keep, span)
+            drop_old_logs(context.folder / "runs", before)
+            context.catalog.delete_runs(before, keep=history.keep_commits)
         context.refresh()
         return done

@@ -191,6 +191,7 @@ class Shown:
     run: RunRecord | None = None
     entry: Entry | None = None
     readers: tuple[str, ...] = ()
+    target: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -207,6 +208,7 @@ class Shown:
             if run is None
             else {
                 "run": run.id,
+                "target": self.target,
                 "state": run.state,
                 "started_at": run.started_at.isoformat(),
                 "finished_at": run.finished_at.isoformat() if run.finished_at else None,

@@ -15,9 +15,8 @@ from anabranch.diff.summary import ColumnSummary, Diff, SummaryPair, TableDiff
 from anabranch.report.figures import counted, how, percent, signed, size_change, totals
 from anabranch.report.html_rows import MAX_COLUMNS, sample_table, shown_value
 from anabranch.report.markup import Html, join, tag
-from anabranch.report.style import CSS, LOGO
+from anabranch.report.page import brand, document, facts, tile
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _MAX_TABLES = 500
 
 _BADGE = {
@@ -44,41 +43,22 @@ def diff_page(diff: Diff, *, title: str, details: Mapping[str, Any] | None = Non
     changed = sorted(diff.changed, key=lambda table: table.key)
     same = sorted(table.key for table in diff.tables if not table.changed)
     shown = changed[:_MAX_TABLES]
-    body = join(
-        tag("a", "Skip to the tables", cls="skip", href="#tables"),
-        _top(diff, title, details or {}),
-        tag(
-            "main",
-            _tiles(diff),
-            _overview(shown) if changed else _nothing(),
-            _left_out(len(changed) - len(shown)),
-            [_section(number, table) for number, table in enumerate(shown)],
-            _same(same) if same else None,
-            id="tables",
-        ),
-        tag("footer", "Written by anabranch. This file is complete in itself and loads nothing."),
+    main = tag(
+        "main",
+        _tiles(diff),
+        _overview(shown) if changed else _nothing(),
+        _left_out(len(changed) - len(shown)),
+        [_section(number, table) for number, table in enumerate(shown)],
+        _same(same) if same else None,
+        id="tables",
     )
-    head = join(
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        # Not by keyword: the attribute's name is no Python name.
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", title),
-        Html(f"<style>{CSS}</style>"),
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    return document(title, _top(diff, title, details or {}), main, skip=("Skip to the tables", "tables"))
 
 
 def _top(diff: Diff, title: str, details: Mapping[str, Any]) -> Html:
-    facts = [
-        tag("div", tag("dt", name), tag("dd", str(value)))
-        for name, value in details.items()
-        if value is not None
-    ]
     return tag(
         "header",
-        tag("div", Html(LOGO), "anabranch diff", cls="brand"),
+        brand("anabranch diff"),
         tag("h1", title),
         tag(
             "p",
@@ -87,7 +67,7 @@ def _top(diff: Diff, title: str, details: Mapping[str, Any]) -> Html:
             tag("span", tag("small", "after"), tag("code", diff.right), cls="ref"),
             cls="refs",
         ),
-        tag("dl", facts, cls="facts") if facts else None,
+        facts(details),
         cls="top",
     )
 
@@ -102,11 +82,11 @@ def _tiles(diff: Diff) -> Html:
     noun = "schema changed" if altered == 1 else "schemas changed"
     return tag(
         "section",
-        _tile(f"{len(diff.changed):,}", f"of {counted(len(diff.tables), 'table')} changed"),
-        _tile(signed("+", added), "rows added", "add"),
-        _tile(signed("−", removed), "rows removed", "del"),
-        _tile(signed("~", rewritten), "rows changed", "mod"),
-        _tile(
+        tile(f"{len(diff.changed):,}", f"of {counted(len(diff.tables), 'table')} changed"),
+        tile(signed("+", added), "rows added", "add"),
+        tile(signed("−", removed), "rows removed", "del"),
+        tile(signed("~", rewritten), "rows changed", "mod"),
+        tile(
             f"{altered:,}",
             f"{noun}, {breaking} not compatible" if breaking else noun,
             "del" if breaking else "",
@@ -114,10 +94,6 @@ def _tiles(diff: Diff) -> Html:
         cls="tiles",
         aria_label="Totals",
     )
-
-
-def _tile(figure: str, words: str, color: str = "") -> Html:
-    return tag("div", tag("b", figure), tag("span", words), cls=f"tile {color}".strip())
 
 
 def _overview(tables: Sequence[TableDiff]) -> Html:

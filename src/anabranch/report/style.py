@@ -79,6 +79,12 @@ table.summary td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere;max-wi
 table.summary tbody th{color:var(--ink);font-size:13.5px;white-space:normal;overflow-wrap:anywhere}
 table.summary .was{color:var(--dim);display:block}table.summary .differs .now{font-weight:600}
 table.summary .now{display:block}table.summary .differs{background:var(--mod-bg)}
+svg.gantt{display:block;width:100%;min-width:720px;height:auto;font-size:12px}
+.gantt .grid{stroke:var(--line)}.gantt .tick,.gantt .lane{fill:var(--dim)}.gantt .in{fill:#fff;font-weight:600;font-size:11.5px}
+.gantt .b-add{fill:var(--add-bar)}.gantt .b-del{fill:var(--del-bar)}.gantt .b-mod{fill:var(--mod-bar)}.gantt .b-same{fill:var(--same-bar)}
+.gantt .path{stroke:var(--ink);stroke-width:2}.gantt .b-same~.in{fill:var(--ink)}.gantt .b-add~.in,.gantt .b-mod~.in{fill:#0b1a10}
+.i-path{border:2px solid var(--ink)}.badge.path{margin-left:8px;border:1px solid var(--dim)}
+table.steps tbody th{color:var(--ink);font-size:13.5px}table.steps td:last-child{min-width:220px;overflow-wrap:anywhere}
 details>summary{cursor:pointer;color:var(--accent);font-size:14px;padding:2px 0}
 ul.names{columns:220px;margin:10px 0 0;padding-left:18px;font-size:13.5px}ul.names li{overflow-wrap:anywhere}
 footer{padding-top:6px;padding-bottom:40px;color:var(--dim);font-size:13px}

@@ -32,6 +32,7 @@ from anabranch.report.lines import (
     size,
 )
 from anabranch.report.text import plan_lines, verdict_lines
+from anabranch.report.text_run import run_record_lines
 from anabranch.sandbox.gc import GcResult
 from anabranch.sandbox.lifecycle import Moved
 
@@ -192,7 +193,7 @@ def shown_lines(shown: Shown, *, limit: int | None = None, verbose: bool = False
     if shown.what == "commit" and shown.commit is not None:
         return _commit_lines(shown.commit, shown.changes, limit=limit, verbose=verbose)
     if shown.what == "run" and shown.run is not None:
-        return _run_record_lines(shown, limit=limit)
+        return run_record_lines(shown.run, target=shown.target, limit=limit, verbose=verbose)
     assert shown.entry is not None
     return _entry_lines(shown.title, shown.entry, shown.readers)
 
@@ -233,52 +234,6 @@ def _commit_lines(
         lines += _verdict(commit.properties["verdict"])
     before = f"{commit.branch}@{commit.number - 1}"
     return [*lines, hint(f"anabranch diff {before} {commit.ref}" if commit.number else "anabranch log")]
-
-
-def _run_record_lines(shown: Shown, *, limit: int | None) -> list[Line]:
-    run = shown.run
-    assert run is not None
-    made = run.properties
-    style = "good" if run.state == "succeeded" else "warn" if run.state == "running" else "bad"
-    lines = [line(head(f"Run {run.id}"), " ", Span(run.state, style))]  # type: ignore[arg-type]
-    lines += _facts(
-        [
-            ("started", moment(run.started_at)),
-            ("took", duration(float(made["seconds"])) if "seconds" in made else None),
-            ("by", str(made.get("author") or "")),
-            ("git commit", run.git_commit),
-            ("commit", made.get("commit")),
-        ]
-    )
-    error = made.get("error")
-    if error:
-        lines.append(line("  ", Span(f"{error.get('type')}: {error.get('message')}", "bad")))
-    rows: list[list[Span | str]] = []
-    reasons: Mapping[str, list[str]] = made.get("reasons", {})
-    for asset in made.get("assets", ()):
-        if asset["state"] in ("reused", "unselected"):
-            continue
-        counts = count(asset["rows"], "row") if asset.get("rows") is not None else ""
-        why = "; ".join(reasons.get(asset["asset"], [])[:2])
-        if asset["state"] == "failed":
-            why = str((asset.get("error") or {}).get("message", ""))
-        state = Span(asset["state"], "bad" if asset["state"] == "failed" else "")
-        rows.append([state, key(asset["asset"]), duration(asset["seconds"]), counts, why])
-    lines += columns(rows, right=(2, 3), limit=limit, give=4)
-    failed = [c for c in made.get("checks", ()) if not c["passed"]]
-    lines += columns(
-        [
-            [
-                Span("failed" if c["blocking"] else "warns", "warn"),
-                key(f"{c['asset']}:{c['check']}"),
-                c["message"],
-            ]
-            for c in failed
-        ],
-        limit=limit,
-        give=2,
-    )
-    return [*lines, hint(f"its logs: .anabranch/runs/{run.id}/")]
 
 
 def _entry_lines(title: str, entry: Entry, readers: tuple[str, ...]) -> list[Line]:

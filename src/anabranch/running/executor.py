@@ -32,6 +32,7 @@ from anabranch.running.parts import Parts
 from anabranch.running.retry import RetryPolicy
 from anabranch.running.schedule import Demand, Schedule
 from anabranch.running.step import StepResult, StepTask
+from anabranch.running.timeline import Bar, BarState
 from anabranch.running.worker import Pool, Progress
 
 
@@ -124,12 +125,16 @@ class Executor:
         self._schedule = Schedule(conditions.limits, conditions.memory)
         self._offered: list[str] = []
         self._made: list[tuple[Entry, Step]] = []
+        self._zero = time.perf_counter()
+        self._ready_at: dict[str, float] = {}
+        self._begun: dict[str, tuple[float, int]] = {}
         self._later: dict[str, _Retry] = {}
         self._deadlines: dict[str, float] = {}
         self._running: dict[str, tuple[StepTask, Step | None]] = {}
         self._settled: set[str] = set()
         self._queued: set[str] = set()
         self._due: set[str] = set()
+        self._worked: set[str] = set()
         self._rank: dict[str, float] = {}
         self._waits: dict[str, list[str]] = {}
         self._cuts: dict[str, Cut] = {}
@@ -138,6 +143,7 @@ class Executor:
 
     def execute(self, plan: Plan) -> Execution:
         """Runs until nothing more can be done. KeyboardInterrupt passes through; the caller closes the pool."""
+        self._zero = time.perf_counter()
         self._rank = self._critical_path(plan)
         self._waits = self._gates()
         self._offer(self.graph)
@@ -230,7 +236,7 @@ class Executor:
             for key, retry in self._later.items():
                 if retry.due <= time.monotonic() and key not in self._due:
                     self._due.add(key)
-                    self._schedule.add(self._demand(key))
+                    self._ask(self._demand(key))
             while self.pool.free > 0 and (chosen := self._schedule.start()) is not None:
                 self._begin(chosen)
             if not self._offered:
@@ -242,9 +248,17 @@ class Executor:
             key = self._offered.pop()
             if key in self._checks:
                 if not self._settle_check_without_work(key):
-                    self._schedule.add(Demand(key, math.inf))
+                    self._ask(Demand(key, math.inf))
             elif self._to_run(key) is not None:
-                self._schedule.add(self._demand(key))
+                self._ask(self._demand(key))
+
+    def _ask(self, demand: Demand) -> None:
+        self._ready_at[demand.key] = self._now()
+        self._schedule.add(demand)
+
+    def _now(self) -> float:
+        """Seconds since the run's first step could start."""
+        return time.perf_counter() - self._zero
 
     def _begin(self, key: str) -> None:
         if key in self._due:
@@ -367,8 +381,15 @@ class Executor:
             retry_on=self._retry_policy(key).on,
             log=self.conditions.log(key, 1),
         )
-        self._tell("step_started", key, reasons=[reason.to_dict() for reason in step.reasons])
         self._submit(task, step)
+        started, worker = self._begun[key]
+        self._tell(
+            "step_started",
+            key,
+            reasons=[reason.to_dict() for reason in step.reasons],
+            worker=worker,
+            waited=round(started - self._ready_at[key], 3),
+        )
 
     def _sources(self, keys: Collection[str], *, sampled: bool = True) -> dict[str, Source]:
         """Pointers to inputs, and how much of each is read."""
@@ -386,7 +407,7 @@ class Executor:
         timeout = self._timeout_of(task)
         if timeout is not None:
             self._deadlines[task.key] = time.monotonic() + timeout.total_seconds()
-        self.pool.submit(task)
+        self._begun[task.key] = self._now(), self.pool.submit(task)
 
     def _timeout(self) -> float | None:
         moments = [*self._deadlines.values(), *(r.due for k, r in self._later.items() if k not in self._due)]
@@ -432,6 +453,7 @@ class Executor:
             return
         assert step is not None
         entry = self._entry(task, step, result)
+        self._note(task, result, "ran")
         self._made.append((entry, step))
         before = self._version_before(result.key)
         self._done(Outcome(result.key, "ran", entry, before, result.seconds, attempts=task.attempt))
@@ -460,6 +482,7 @@ class Executor:
             again = replace(
                 task, attempt=task.attempt + 1, log=self.conditions.log(task.key, task.attempt + 1)
             )
+            self._note(task, result, "retried")
             self._later[task.key] = _Retry(time.monotonic() + pause, again, step, result)
             message = (result.error or {}).get("message")
             self._tell(
@@ -471,7 +494,29 @@ class Executor:
                 message=message,
             )
             return
+        self._note(task, result, "failed")
         self._fail(task, result)
+
+    def _note(self, task: StepTask, result: StepResult, state: BarState) -> None:
+        """Notes when an attempt ran, where, and what it waited for."""
+        start, worker = self._begun.pop(task.key)
+        gates = () if task.kind == "check" else self._waits[task.of]
+        self.result.timeline.append(
+            Bar(
+                task.key,
+                task.of,
+                "check" if task.kind == "check" else "asset",
+                task.attempt,
+                worker,
+                start,
+                self._now() - start,
+                max(0.0, start - self._ready_at.get(task.key, start)),
+                state,
+                tuple(key for key in (*task.inputs, *gates) if key in self._worked),
+                str((result.error or {}).get("message") or ""),
+            )
+        )
+        self._worked.add(task.of)
 
     def _fail(self, task: StepTask, result: StepResult) -> None:
         if task.parts:
@@ -584,7 +629,7 @@ class Executor:
             )
             cut.open.add(name)
             self._shards[name] = (task, step)
-            self._schedule.add(self._demand(name))
+            self._ask(self._demand(name))
 
     def _keep(self, key: str, entry: Entry, step: Step) -> None:
         self._hand_over()
@@ -618,6 +663,7 @@ class Executor:
                 replace(result, ok=False, error=first, retriable=retriable),
             )
             return
+        self._note(task, result, "ran")
         self._end_shard(task, step=step)
 
     def _end_shard(
@@ -732,6 +778,7 @@ class Executor:
             result.error,
             sample=self._sample_of(check),
         )
+        self._note(task, result, "passed" if outcome.passed else "failed" if check.blocking else "warned")
         self.conditions.keep_check(outcome)
         self._checked(outcome)
 

@@ -11,6 +11,7 @@ from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.fingerprint import combine
 from anabranch.pipeline.graph import CheckNode
 from anabranch.planning.changes import Reason
+from anabranch.running.timeline import Bar
 
 State = Literal["ran", "reused", "adopted", "failed", "blocked", "unselected"]
 
@@ -58,6 +59,7 @@ class Outcome:
             "cause": self.cause,
             "partitions": dict(self.partitions) if self.partitions is not None else None,
             "reasons": [reason.to_dict() for reason in self.reasons],
+            "attempts": self.attempts,
         }
 
 
@@ -120,6 +122,7 @@ class Execution:
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     checks: dict[str, CheckOutcome] = field(default_factory=dict)
+    timeline: list[Bar] = field(default_factory=list)
 
     @property
     def failed(self) -> list[Outcome]:

@@ -40,6 +40,7 @@ from anabranch.running.outcome import CheckOutcome, Execution
 from anabranch.running.prepare import Preparation, without_secrets
 from anabranch.running.schedule import unknown_limits
 from anabranch.running.step import StepTask
+from anabranch.running.timeline import summary
 from anabranch.running.workspace import RunOptions, RunResult
 
 if TYPE_CHECKING:
@@ -643,6 +644,8 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "assets": [outcome.to_dict() for outcome in result.execution.outcomes.values()],
         "checks": [check.to_dict() for check in result.execution.checks.values()],
+        "warnings": list(result.warnings),
+        "timeline": summary(result.execution.timeline),
         "reasons": {
             k: [str(r) for r in s.reasons] for k, s in result.plan.steps.items() if s.action != "reuse"
         },

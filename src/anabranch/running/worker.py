@@ -73,8 +73,8 @@ class Pool(Protocol):
     def free(self) -> int:
         """How many more tasks could start now."""
 
-    def submit(self, task: StepTask) -> None:
-        """Starts a task. There must be a free place."""
+    def submit(self, task: StepTask) -> int:
+        """Starts a task. There must be a free place. Returns the number of the place, from 0."""
 
     def wait(self, timeout: float | None) -> list[StepResult | Progress]:
         """What came in; empty when the time is over."""
@@ -100,9 +100,10 @@ class InlinePool:
         """One at a time."""
         return 0 if self._tasks else 1
 
-    def submit(self, task: StepTask) -> None:
+    def submit(self, task: StepTask) -> int:
         """Notes the task; `wait` runs it."""
         self._tasks.append(task)
+        return 0
 
     def wait(self, timeout: float | None) -> list[StepResult | Progress]:  # noqa: ARG002 - the pool's protocol
         """Runs the task that was submitted, and returns its result."""
@@ -121,6 +122,7 @@ class InlinePool:
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
+    number: int = 0
     sentinel: int | None = None
     task: StepTask | None = None
     why: str | None = None
@@ -148,7 +150,7 @@ class ProcessPool:
         while len(self._workers) < min(count, self._size):
             self._workers.append(self._start())
 
-    def submit(self, task: StepTask) -> None:
+    def submit(self, task: StepTask) -> int:
         """Hands a task to a worker that is idle, or to a new one."""
         worker = next((w for w in self._workers if w.task is None), None)
         if worker is None:
@@ -165,6 +167,8 @@ class ProcessPool:
             fresh.task, fresh.oom_kills = task, oom_kills()
             self._workers.append(fresh)
             fresh.connection.send(task)
+            worker = fresh
+        return worker.number
 
     def wait(self, timeout: float | None) -> list[StepResult | Progress]:
         """Results and progress from any worker; a worker that died tells so as a failed result."""
@@ -238,7 +242,9 @@ class ProcessPool:
         connection.send(self._project)
         # Not every system can: there the connection alone tells that a worker is gone.
         sentinel = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
-        return _Worker(process, connection, sentinel)
+        taken = {worker.number for worker in self._workers}
+        number = next(n for n in range(len(taken) + 1) if n not in taken)
+        return _Worker(process, connection, number, sentinel)
 
     def _died(self, worker: _Worker) -> StepResult:
         assert worker.task is not None

@@ -15,6 +15,7 @@ from anabranch.planning.plan import Plan
 from anabranch.running.events import Listener
 from anabranch.running.outcome import Execution
 from anabranch.running.retry import RetryPolicy
+from anabranch.running.timeline import summary
 from anabranch.running.worker import TEARDOWN, Project
 
 
@@ -147,5 +148,6 @@ class RunResult:
             "checks": [check.to_dict() for check in self.execution.checks.values()],
             "pruned": list(self.pruned),
             "warnings": list(self.warnings),
+            "timeline": summary(self.execution.timeline),
             "plan": self.plan.to_dict(),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,7 +23,7 @@ SHOW = {
     "title": "what is shown",
     "commit": "a commit as `anabranch log` prints it, or null",
     "changes": "what the commit changed: asset, before, after, each an entry or null",
-    "run": "a run: run, state, started_at, finished_at, git_commit, definitions, seconds, assets, checks, reasons, error …, or null",
+    "run": "a run: run, target, state, started_at, finished_at, git_commit, definitions, seconds, assets, checks, reasons, warnings, timeline (bars: step, kind, attempt, worker, start, seconds, waited, state, after, message; critical_path; left_out; seconds), error …, or null",
     "entry": "an asset's entry: asset, kind, version, location, fingerprint, inputs, rows, bytes, seconds, computed_at, computed_by, run, git_commit, dirty, or null",
     "readers": "assets that were made from it",
 }
@@ -54,14 +55,39 @@ def log(face: Face, ref: str | None, limit: int) -> Reply:
 
 @verb("show", shape=SHOW)
 @click.argument("what", shell_complete=complete("assets", "refs"))
+@click.argument("run", required=False, metavar="[ID]")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Of a run: write it as a page, with a timeline of its steps.",
+)
 @pass_face
-def show(face: Face, what: str) -> Reply:
-    """One thing in full: a commit (production@3), a run's id, or an asset (delays, delays@production@3)."""
-    found = face.project().show(what)
+def show(face: Face, what: str, run: str | None, html: Path | None) -> Reply:
+    """One thing in full.
+
+    A commit (production@3), a run (its id; `run`, `run latest` or `run ID`), or an asset (delays, delays@production@3).
+    """
+    if run is not None and what != "run":
+        raise click.UsageError(f"one thing is shown at a time, not {what} and {run}")
+    project = face.project()
+    found = project.show("run" if run == "latest" else run or what)
+    if found.run is None and (html is not None or run is not None):
+        raise click.UsageError(
+            f"{run or what} is no run" + (", and only a run is written as a page" if html else "")
+        )
+    if html is not None:
+        from anabranch.cli.verbs.comparing import keep
+        from anabranch.report.html_run import run_page
+
+        assert found.run is not None
+        keep(html, run_page(found.run, title=f"{project.name}: {found.title}", target=found.target))
 
     def lines() -> Sequence[Line]:
+        from anabranch.report.lines import hint
         from anabranch.report.text_history import shown_lines
 
-        return shown_lines(found, limit=face.width, verbose=face.verbose)
+        told = shown_lines(found, limit=face.width, verbose=face.verbose)
+        return told if html is None else [*told[:-1], hint(f"open {html}")]
 
     return Reply(found, lines)

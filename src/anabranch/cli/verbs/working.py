@@ -31,10 +31,11 @@ RUN = {
     "state": "succeeded, failed or interrupted",
     "commit": "ref of the commit that published it, or of the sandbox's newest one; null if nothing was written",
     "seconds": "what it took",
-    "assets": "list of outcomes: asset, state (ran, reused, adopted, failed, blocked, unselected), version, same_content, rows, bytes, seconds, error, cause, partitions (null, or runs [first, last, number] under made, adopted, failed, untried)",
+    "assets": "list of outcomes: asset, state (ran, reused, adopted, failed, blocked, unselected), version, same_content, rows, bytes, seconds, error, cause, attempts, partitions (null, or runs [first, last, number] under made, adopted, failed, untried)",
     "checks": "list of checks: check, asset, blocking, passed, message, failing, rows, samples, cached, sample, error",
     "pruned": "keys of the tables that were removed",
     "warnings": "what one should know though nothing failed by it, in sentences",
+    "timeline": "when each step ran on which worker: bars, critical_path, left_out, seconds; as `anabranch show` prints it",
     "plan": "the plan, as `anabranch plan` prints it",
 }
 CHECK = {
