@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -42,6 +43,12 @@ class States(Protocol):
     def __contains__(self, key: object) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
     def version_of(self, keys: Iterable[str]) -> str: ...
+
+
+class Digests(Protocol):
+    """Partition → digest of what it reads."""
+
+    def __getitem__(self, key: str, /) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -82,18 +89,18 @@ class PartitionWork:
     built: int = 0
     groups: tuple[tuple[Reason, tuple[str, ...]], ...] = ()
     family: str = ""
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Digests = field(default_factory=dict[str, str])
     tokens: Mapping[str, str] | None = None
     accepted: tuple[str, ...] = ()
     marks: bool = False
     anew: bool = False
 
-    @property
+    @cached_property
     def unsettled(self) -> frozenset[str]:
         """The partitions whose content is not known yet."""
         return frozenset((*self.run, *self.depends))
 
-    @property
+    @cached_property
     def reasons(self) -> tuple[Reason, ...]:
         """Each reason once, with the partitions that it is of."""
         found = []
@@ -270,18 +277,31 @@ class PartitionPlanner:
             and settled.get("family") == family
             and settled.get("inputs") == view.tokens
         )
-        if not quiet and built:
+        families = set(summary.get("families", {}))
+        if not quiet and built and len(families) == 1 and families.isdisjoint(allowed) and not self.force:
+            assert entry is not None
+            # All of it is of one older code: no need to look at each.
+            cause = next(iter(own_reasons(node, entry)), None)
+            groups.add(
+                "old",
+                cause or Reason("resource", "the identity of a resource changed", node.key),
+                *(order if len(built) == len(order) else [key for key in order if key in built]),
+            )
+        elif not quiet and built:
             assert entry is not None
             self._judge_built(node, entry, view, groups, built, (allowed, strict), due)
         new = Reason("new", "never built" if entry is not None else f"{node.key} was never built", node.key)
         if anew:
             new = Reason("code", "the way it is cut into partitions changed", node.key, node.place or None)
-        for key in missing:
-            lacks = view.lacks(key)
-            if lacks is not None:
-                groups.add("waiting", Reason("waiting", f"{lacks} lacks what they read", lacks), key)
-            else:
-                groups.add("missing", new, key)
+        if not missing or view.lacks_nothing:
+            groups.add("missing", new, *missing)
+        else:
+            for key in missing:
+                lacks = view.lacks(key)
+                if lacks is not None:
+                    groups.add("waiting", Reason("waiting", f"{lacks} lacks what they read", lacks), key)
+                else:
+                    groups.add("missing", new, key)
         return groups.work(
             self,
             view,
@@ -405,8 +425,35 @@ class _View:
             parts += (source, read)
         return combine(*parts)
 
+    @cached_property
+    def lacks_nothing(self) -> bool:
+        """Whether no partition waits for another that is neither built nor about to be."""
+        for source, up, states, version in self._open():
+            changing = self.pending.get(source, frozenset())
+            if changing is None:
+                continue
+            if up is None:
+                if not version and source not in self.pending:
+                    return False
+            elif not changing.issuperset(up.keys) and not all(
+                part in changing or (states is not None and part in states) for part in up.keys
+            ):
+                return False
+        return True
+
+    @cached_property
+    def all_pend(self) -> bool:
+        """Whether an input that every partition reads runs first as a whole."""
+        return any(changing is None for changing in self.pending.values()) or any(
+            source in self.pending
+            and (up is None or (up.identical and (self.pending[source] or frozenset()).issuperset(up.keys)))
+            for source, up, _, _ in self._open()
+        )
+
     def pends(self, key: str) -> bool:
         """Whether an input of a partition runs first."""
+        if self.all_pend:
+            return True
         for source, up, _, _ in self._open():
             if source not in self.pending:
                 continue
@@ -456,9 +503,10 @@ class _Groups:
         self.order, self.asked = order, asked
         self._found: dict[tuple[str, Reason], list[str]] = {}
 
-    def add(self, kind: str, reason: Reason, key: str) -> None:
-        """One partition: kind is missing, old, stale, forced, depends or waiting."""
-        self._found.setdefault((kind, reason), []).append(key)
+    def add(self, kind: str, reason: Reason, *keys: str) -> None:
+        """Partitions: kind is missing, old, stale, forced, depends or waiting."""
+        if keys:
+            self._found.setdefault((kind, reason), []).extend(keys)
 
     def work(
         self,
@@ -490,14 +538,13 @@ class _Groups:
             if kind in left and len(mine) < len(keys):
                 there = set(mine)
                 left[kind] += [key for key in keys if key not in there]
-        first = [key for key in self.order if key in run]
-        digests: dict[str, str] = {}
+        first = (
+            tuple(self.order) if len(run) == len(self.order) else [key for key in self.order if key in run]
+        )
         adopt: dict[str, Found] = {}
-        ready = [key for key in first if not view.pends(key)] if view.pending else first
-        digests = {key: view.digest(key) for key in ready}
-        if digests and not planner.force and not any(r.kind == "refresh" for r, _ in told_):
-            adopt = _adoptable(planner, family, digests)
-        rest = tuple(key for key in first if key not in adopt)
+        if first and not planner.force and not any(r.kind == "refresh" for r, _ in told_):
+            adopt = _adoptable(planner, family, view, first)
+        rest = tuple(key for key in first if key not in adopt) if adopt else tuple(first)
         if adopt:
             told_ = [(r, kept) for r, ks in told_ if (kept := tuple(k for k in ks if k not in adopt))]
             origins: dict[str, list[str]] = {}
@@ -522,7 +569,7 @@ class _Groups:
             built=0 if anew else len(built),
             groups=tuple(told_),
             family=family,
-            inputs=digests,
+            inputs=_Digests(view),
             tokens=view.tokens,
             accepted=accepted,
             marks=marks,
@@ -530,9 +577,21 @@ class _Groups:
         )
 
 
-def _adoptable(planner: PartitionPlanner, family: str, wanted: Mapping[str, str]) -> dict[str, Found]:
+class _Digests:
+    """Partition → digest of what it reads, computed when it is asked for."""
+
+    def __init__(self, view: _View) -> None:
+        self._view = view
+
+    def __getitem__(self, key: str) -> str:
+        return self._view.digest(key)
+
+
+def _adoptable(planner: PartitionPlanner, family: str, view: _View, first: Sequence[str]) -> dict[str, Found]:
     found: dict[str, Found] = {}
-    for each in planner.lookup(family):
+    others = planner.lookup(family)
+    wanted = {key: view.digest(key) for key in first if not view.pends(key)} if others else {}
+    for each in others:
         states = planner.states(each.entry)
         if states is None:
             continue
