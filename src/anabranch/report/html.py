@@ -166,7 +166,7 @@ def _section(number: int, table: TableDiff) -> Html:
             ),
             tag("p", _versions(table), cls="meta"),
             join(_bar(rows), _legend(rows)) if rows is not None else None,
-            tag("p", f"Partitions: {table.partitions}", cls="meta") if table.partitions else None,
+            tag("p", table.partitions, cls="meta") if table.partitions else None,
             tag("p", table.note, cls="note") if table.note else None,
             _schema(table.schema) if table.schema is not None and table.state == "changed" else None,
             _columns(rows) if rows is not None and rows.by_column else None,

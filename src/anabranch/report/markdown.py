@@ -97,7 +97,7 @@ def _section(table: TableDiff, *, with_samples: bool) -> str:
     # The blank lines make Markdown of what is inside.
     parts = [f"<details><summary>{summary}</summary>"]
     if table.partitions:
-        parts.append(f"Partitions: {_prose(table.partitions)}")
+        parts.append(_prose(table.partitions))
     if table.note:
         parts.append(f"> {_prose(table.note)}")
     if table.schema is not None and table.state == "changed" and table.schema.changed:

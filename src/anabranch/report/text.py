@@ -249,6 +249,11 @@ def _outcome_row(outcome: Outcome) -> list[Span | str]:
         return cells if outcome.cause is None else [*cells, "", "", "", f"{outcome.cause} failed"]
     made = outcome.entry.provenance
     same = "same content" if outcome.before == outcome.entry.version else ""
+    if outcome.partitions is not None:
+        counted = {word: sum(run[2] for run in outcome.partitions[word]) for word in ("made", "adopted")}
+        parts = count(counted["made"], "partition")
+        parts += f" and {counted['adopted']:,} taken over" if counted["adopted"] else ""
+        same = f"{parts}, {same}" if same else parts
     rows = count(made.rows, "row") if made.rows is not None else "file"
     return [*cells, duration(outcome.seconds), rows, size(made.bytes), dim(same)]
 

@@ -45,7 +45,7 @@ def _table_lines(table: TableDiff, *, limit: int | None, verbose: bool) -> list[
     style = _SIGNS.get(table.state, ("", ""))[1]
     lines = [line(key(table.key), "  ", Span(table.state, style), f"  {_counts(table)}")]
     if table.partitions:
-        lines.append(line("  ", dim(f"partitions: {table.partitions}")))
+        lines.append(line("  ", dim(table.partitions)))
     if table.note:
         lines.append(line("  ", dim(f"note: {table.note}")))
     if table.schema is not None and table.schema.changed and table.state == "changed":
