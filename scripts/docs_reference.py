@@ -57,6 +57,8 @@ DECLARING = [
     "tag",
     "pii",
     "keep",
+    "Changes",
+    "Upsert",
 ]
 PARTITIONS = [
     "daily",
@@ -88,6 +90,7 @@ RESULTS = [
     "anabranch.planning.plan.Plan",
     "anabranch.planning.plan.Step",
     "anabranch.planning.changes.Reason",
+    "anabranch.planning.incremental.Increment",
     "anabranch.running.workspace.RunResult",
     "anabranch.running.outcome.Execution",
     "anabranch.running.outcome.Outcome",
@@ -119,6 +122,7 @@ RESULTS = [
     "anabranch.masking.plan.MaskStep",
     "anabranch.sandbox.gc.GcResult",
     "anabranch.lake.file.StoredFile",
+    "anabranch.lake.changes.ChangedRows",
 ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anabranch.columns import keep, pii, tag
     from anabranch.errors import AnabranchError
+    from anabranch.lake.changes import Changes
     from anabranch.lake.file import File
     from anabranch.lake.read import Table
     from anabranch.pipeline.asset import Asset, Input, asset, sql
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         unique,
     )
     from anabranch.pipeline.definitions import Definitions
+    from anabranch.pipeline.incremental import Upsert
     from anabranch.pipeline.partition import Partition, daily, hourly, keys, last, monthly, offset, weekly
     from anabranch.pipeline.resource import Config, EnvVar, Resource
     from anabranch.project import Project
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AnabranchError": "anabranch.errors",
     "Asset": "anabranch.pipeline.asset",
+    "Changes": "anabranch.lake.changes",
     "Check": "anabranch.pipeline.check",
     "CheckResult": "anabranch.pipeline.check",
     "Config": "anabranch.pipeline.resource",
@@ -46,6 +49,7 @@ _HOMES = {
     "Project": "anabranch.project",
     "Resource": "anabranch.pipeline.resource",
     "Table": "anabranch.lake.read",
+    "Upsert": "anabranch.pipeline.incremental",
     "accepted_values": "anabranch.pipeline.check",
     "asset": "anabranch.pipeline.asset",
     "check": "anabranch.pipeline.check",
@@ -70,6 +74,7 @@ _HOMES = {
 __all__ = [
     "AnabranchError",
     "Asset",
+    "Changes",
     "Check",
     "CheckResult",
     "Config",
@@ -81,6 +86,7 @@ __all__ = [
     "Project",
     "Resource",
     "Table",
+    "Upsert",
     "accepted_values",
     "asset",
     "check",

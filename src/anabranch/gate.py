@@ -324,7 +324,7 @@ def _judge_resources(candidate: Candidate, rules: Rules, found: _Findings) -> No
 def _judge_mixtures(candidate: Candidate, found: _Findings) -> None:
     for key, text in sorted(candidate.mixed.items()):
         hint = (
-            f"anabranch run makes all of {key} with the code at hand; "
+            f"anabranch run --force --select {key} makes all of it with the code at hand; "
             "anabranch promote --forward-only publishes the mixture, and says so in the commit"
         )
         found.add(not candidate.forward_only, "forward_only", key, f"{key} is a mixture: {text}", hint)

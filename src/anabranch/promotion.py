@@ -31,6 +31,7 @@ from anabranch.gate import (
     judge,
 )
 from anabranch.pipeline.graph import Graph
+from anabranch.planning.incremental import mark_of
 from anabranch.planning.plan import Plan
 from anabranch.planning.world import sample_of, sample_text
 from anabranch.running.merge import Merge
@@ -213,6 +214,8 @@ def mixture(entry: Entry, before: Entry | None) -> str | None:
         entry: The table as it would be published.
         before: The table as the environment has it.
     """
+    if set(mark_of(entry)) - set(mark_of(before)):
+        return "rows that older code made were kept"
     cut = entry.provenance.partitions
     known = set(before.provenance.partitions.get("accepted", ())) if before is not None else set()
     older = {f: n for f, n in cut.get("families", {}).items() if f != cut.get("family") and f not in known}

@@ -427,7 +427,7 @@ def test_a_plan_is_plain_json():
     assert steps["mid"]["version"] is None
     assert set(steps["raw"]) == {
         "asset", "action", "reasons", "fingerprint", "version", "adopted_from", "seconds", "bytes", "notes",
-        "partitions",
+        "partitions", "incremental",
     }  # fmt: skip
 
 

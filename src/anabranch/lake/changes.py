@@ -192,7 +192,7 @@ class Changes:
         return self._old is None or self.schema_changed
 
     @property
-    def added(self) -> ChangedRows:
+    def added(self) -> Table:
         """Rows of now that were not there before, as a table handle."""
         return self._split[1]
 
@@ -249,10 +249,9 @@ class Changes:
         )
 
     @cached_property
-    def _split(self) -> tuple[ChangedRows, ChangedRows]:
+    def _split(self) -> tuple[ChangedRows, Table]:
         if self.full:
-            nothing = ChangedRows(self._new, [], None, 0)
-            return nothing, ChangedRows(self._new, self._new.entries(), None, self._new.rows)
+            return ChangedRows(self._new, [], None, 0), self._new
         assert self._old is not None
         removed, added = self._differing
         if not removed or not added:

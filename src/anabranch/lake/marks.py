@@ -112,12 +112,11 @@ class Finder:
         self._simple = not bool((same & (self._low[1:] != self._low[:-1])).any())
 
     def twice(self) -> int | None:
-        """The position of a mark that an earlier position has too, or None where all are distinct."""
+        """The first position of a mark that an earlier position has too, or None where all are distinct."""
         same = (self._high[1:] == self._high[:-1]) & (self._low[1:] == self._low[:-1])
         if not same.any():
             return None
-        at = int(same.argmax())
-        return int(max(self._order[at], self._order[at + 1]))
+        return int(self._order[1:][same].min())
 
     def places(self, wanted: Marks) -> npt.NDArray[np.int64]:
         """For each wanted mark a position where it is, or -1."""

@@ -9,7 +9,7 @@ a row that is given as it is there already changes nothing: the same upsert twic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -50,6 +50,7 @@ def upsert_table(
     by: Sequence[str],
     previous: Table,
     delete: Data | None = None,
+    properties: Mapping[str, str] | None = None,
     threads: int = 2,
     on_progress: Progress | None = None,
     spill: Path | None = None,
@@ -66,6 +67,7 @@ def upsert_table(
         by: The columns that identify a row.
         previous: The table to go on from.
         delete: Keys to remove: a table with at least the columns of ``by``. A key that is not there is passed over.
+        properties: Iceberg table properties to set, if anything is written.
         threads: As for `write_table`.
         on_progress: As for `write_table`.
         spill: Folder for temporary files; the system's if None.
@@ -83,12 +85,12 @@ def upsert_table(
     if not (given.count or gone.num_rows):
         return _unchanged(previous)
     if not _simple(previous):
-        return _rewritten(storage, key, given, gone, by, previous, threads, on_progress)
-    merge = _Merge(storage, key, given, gone, by, previous, threads, on_progress)
+        return _rewritten(storage, key, given, gone, by, previous, properties, threads, on_progress)
+    merge = _Merge(storage, key, given, gone, by, previous, properties, threads, on_progress)
     try:
         return merge.write()
     except AvroError:  # manifests packed by another engine in a way that is not read here
-        return _rewritten(storage, key, given, gone, by, previous, threads, on_progress)
+        return _rewritten(storage, key, given, gone, by, previous, properties, threads, on_progress)
 
 
 def with_unique_keys(data: Data, by: Sequence[str], key: str) -> pa.RecordBatchReader:
@@ -248,7 +250,9 @@ def _simple(table: Table) -> bool:
 
 
 def _unchanged(table: Table) -> Written:
-    return Written(table.location, table.version, table.rows, table.bytes, table.file_count)
+    return Written(
+        table.location, table.version, table.rows, table.bytes, table.file_count, table.column_versions
+    )
 
 
 def _rewritten(
@@ -258,6 +262,7 @@ def _rewritten(
     gone: pa.Table,
     by: Sequence[str],
     previous: Table,
+    properties: Mapping[str, str] | None,
     threads: int,
     on_progress: Progress | None,
 ) -> Written:
@@ -276,7 +281,15 @@ def _rewritten(
         yield from given.stream(np.ones(given.count, np.bool_))
 
     reader = pa.RecordBatchReader.from_batches(previous.schema, stream())
-    return write_table(storage, key, reader, previous=previous, threads=threads, on_progress=on_progress)
+    return write_table(
+        storage,
+        key,
+        reader,
+        previous=previous,
+        properties=properties,
+        threads=threads,
+        on_progress=on_progress,
+    )
 
 
 @dataclass
@@ -299,6 +312,7 @@ class _Merge:
         gone: pa.Table,
         by: Sequence[str],
         previous: Table,
+        properties: Mapping[str, str] | None,
         threads: int,
         on_progress: Progress | None,
     ) -> None:
@@ -311,7 +325,7 @@ class _Merge:
         self.by = list(by)
         self.threads = threads
         self.on_progress = on_progress
-        self.base, self.iceberg, spec_id = base_metadata(previous)
+        self.base, self.iceberg, spec_id = base_metadata(previous, properties)
         self.bounds = KeyBounds(pa.concat_tables([given.keys, gone]), self.iceberg)
         self.schema = arrow_schema(self.iceberg)
         self.writer = Writer(storage, key, self.iceberg, spec_id, self.base["last-sequence-number"] + 1)

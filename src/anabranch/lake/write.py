@@ -146,6 +146,7 @@ def append_table(
     data: pa.Table | pa.RecordBatchReader,
     *,
     previous: Table,
+    properties: Mapping[str, str] | None = None,
     threads: int = 2,
     on_progress: Progress | None = None,
 ) -> Written:
@@ -159,6 +160,7 @@ def append_table(
         key: The asset's key.
         data: Rows with exactly the columns of ``previous``, in any order; narrower numbers are widened.
         previous: The table to go on from.
+        properties: Iceberg table properties to set, if anything is written.
         threads: As for `write_table`.
         on_progress: As for `write_table`; counts the new rows.
 
@@ -170,7 +172,7 @@ def append_table(
         raise LakeError(
             f"a handle for some partitions of {key} can't be appended to", hint="give the whole table"
         )
-    base, iceberg, spec_id = base_metadata(previous)
+    base, iceberg, spec_id = base_metadata(previous, properties)
     source = align(data, previous.schema, key)
     writer = Writer(storage, key, iceberg, spec_id, base["last-sequence-number"] + 1)
     known = previous.column_versions
@@ -259,9 +261,10 @@ def start_metadata(before: Json | None) -> Json:
     }
 
 
-def base_metadata(previous: Table) -> tuple[Json, Json, int]:
+def base_metadata(previous: Table, properties: Mapping[str, str] | None = None) -> tuple[Json, Json, int]:
     """What a table that goes on from another starts with: metadata, schema, and the id of a spec without partitions."""
     base = start_metadata(previous.metadata)
+    base["properties"] = {**base["properties"], **(properties or {})}
     iceberg = current_schema(previous.metadata)
     assert iceberg is not None
     specs = base["partition-specs"]

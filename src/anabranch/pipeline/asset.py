@@ -17,6 +17,7 @@ from typing import Any, Literal, overload
 from anabranch.columns import Declared, Tag
 from anabranch.errors import SignatureError
 from anabranch.names import is_key, parse_duration
+from anabranch.pipeline.incremental import Incremental, check_declaration
 from anabranch.pipeline.partition import PartitionMapping, Partitions
 
 Refresh = Literal["code", "always", "every", "observe"]
@@ -95,6 +96,9 @@ class Asset:
         timeout: timedelta | None = None,
         renames: Mapping[str, str] | None = None,
         columns: Mapping[str, Declared] | None = None,
+        incremental: Incremental | None = None,
+        lookups: Sequence[str | Asset] = (),
+        delete: str | None = None,
     ) -> None:
         self.name = name
         self.function = function
@@ -127,6 +131,15 @@ class Asset:
                 f"{name}: the column {odd!r} is described by a {type(self.columns[odd]).__name__}",
                 place=self.place,
                 hint='a sentence, ab.pii, ab.keep, or a tag of your own: ab.tag("salary", "bucket:1000")',
+            )
+        self.lookups = tuple(each.name if isinstance(each, Asset) else each for each in lookups)
+        self.incremental = check_declaration(name, self.place, incremental, self.key, self.lookups)
+        self.delete = delete
+        if self.incremental is not None and partitions is not None:
+            raise SignatureError(
+                f"{name} is cut into partitions and incremental at once",
+                place=self.place,
+                hint="a partition is made whole, and only those that need it: leave incremental out",
             )
         self.__name__ = name
         self.__doc__ = self.description or None
@@ -174,6 +187,8 @@ def asset(
     timeout: str | timedelta | None = ...,
     renames: Mapping[str, str] | None = ...,
     columns: Mapping[str, Declared] | None = ...,
+    incremental: Incremental | None = ...,
+    lookups: Sequence[str | Asset] = ...,
 ) -> Callable[[Callable[..., Any]], Asset]: ...
 
 
@@ -197,6 +212,8 @@ def asset(
     timeout: str | timedelta | None = None,
     renames: Mapping[str, str] | None = None,
     columns: Mapping[str, Declared] | None = None,
+    incremental: Incremental | None = None,
+    lookups: Sequence[str | Asset] = (),
 ) -> Asset | Callable[[Callable[..., Any]], Asset]:
     """Declares a table or file made by a Python function.
 
@@ -226,9 +243,13 @@ def asset(
         renames: New column name → old one, so that the column keeps its identity and a diff says "renamed".
         columns: Column → a sentence about it, or a tag such as `pii`, `keep` or one of `tag`: what masked environments
             go by. Both are stored with the table.
+        incremental: ``append``: what is returned is added to the table that is there. ``upsert``: it is merged into it by
+            ``key``; see `Upsert`. A parameter annotated `Changes` is served with what came and went in that input since it
+            was last read, and ``previous`` with the asset's own earlier table (None when all is built anew).
+        lookups: Inputs, read whole, whose changes concern new rows only: they do not make a rebuild necessary.
 
     Raises:
-        SignatureError: the name is no key, or two refresh policies are given.
+        SignatureError: the name is no key, two refresh policies are given, or an upsert has no key.
     """
 
     def declare(function: Callable[..., Any]) -> Asset:
@@ -257,6 +278,8 @@ def asset(
             timeout=None if timeout is None else _duration(timeout),
             renames=renames,
             columns=columns,
+            incremental=incremental,
+            lookups=lookups,
         )
 
     return declare if function is None else declare(function)
@@ -278,6 +301,9 @@ def sql(
     timeout: str | timedelta | None = None,
     renames: Mapping[str, str] | None = None,
     columns: Mapping[str, Declared] | None = None,
+    incremental: Incremental | None = None,
+    lookups: Sequence[str | Asset] = (),
+    delete: str | None = None,
 ) -> Asset:
     """Declares a table made by a DuckDB query. Its inputs are the tables that the query reads.
 
@@ -289,10 +315,16 @@ def sql(
         partitions: As for `asset`. The query may use ``$partition``, ``$partition_start`` and ``$partition_end``, and its
             partitioned inputs hold what belongs to the partition.
         key, tags, description, retries, retry_delay, retry_on, timeout, renames, columns: as for `asset`.
+        incremental, lookups: As for `asset`. The query reads the change of an input as ``NAME__added`` and
+            ``NAME__removed``, tables with the input's columns; when all is built anew, all its rows are added.
+        delete: For an upsert: a second query, whose rows are keys to remove.
 
     Raises:
-        SignatureError: neither or both of query and file are given, or the file can't be read.
+        SignatureError: neither or both of query and file are given, the file can't be read, or ``delete`` is given
+            without an upsert.
     """
+    if delete is not None and incremental != "upsert":
+        raise SignatureError(f'{name}: delete is for incremental="upsert" alone', hint="leave it out")
     frame = sys._getframe(1)  # noqa: SLF001 - the documented way to a caller's file and line
     place = (frame.f_code.co_filename, frame.f_lineno)
     _check_name(name, place)
@@ -322,6 +354,9 @@ def sql(
         timeout=None if timeout is None else _duration(timeout),
         renames=renames,
         columns=columns,
+        incremental=incremental,
+        lookups=lookups,
+        delete=delete,
     )
 
 

@@ -21,6 +21,7 @@ from anabranch.pipeline.asset import Asset, Parameter, Signature
 from anabranch.pipeline.check import Check
 from anabranch.pipeline.fingerprint import CodeReader, combine, config_hash
 from anabranch.pipeline.graph import CheckNode, Graph, Node
+from anabranch.pipeline.incremental import change_views, check_bound, special_slot
 from anabranch.pipeline.resource import Config, EnvVar, Resource
 from anabranch.pipeline.sql_query import Query, parse_query
 
@@ -103,7 +104,7 @@ class Slot:
     """How one parameter is served."""
 
     parameter: str
-    role: Literal["input", "resource", "config", "partition", "partitions"]
+    role: Literal["input", "resource", "config", "partition", "partitions", "changes", "previous"]
     target: str
     annotation: Any = None
 
@@ -118,13 +119,21 @@ class BoundAsset:
     query: Query | None = None
     config: Config | None = None
     observe_slots: tuple[Slot, ...] = ()
+    delete: Query | None = None
+    views: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Keys of the assets it reads, sorted."""
         if self.query is not None:
-            return tuple(sorted(set(self.query.inputs)))
-        return tuple(sorted({slot.target for slot in self.slots if slot.role == "input"}))
+            tables = {*self.query.inputs, *(self.delete.inputs if self.delete is not None else ())}
+            return tuple(sorted({self.views.get(table, table) for table in tables}))
+        return tuple(sorted({slot.target for slot in self.slots if slot.role in ("input", "changes")}))
+
+    @property
+    def deltas(self) -> tuple[str, ...]:
+        """Keys of the inputs whose change it reads, sorted."""
+        return tuple(sorted({*self.views.values(), *(s.target for s in self.slots if s.role == "changes")}))
 
     def resources(self) -> set[str]:
         """Parameters that are resources, of the asset and of its observe function."""
@@ -216,19 +225,23 @@ class Pipeline:
         every = asset.every.total_seconds() if asset.every is not None else None
         if bound.query is not None:
             part = f"query {asset.name}"
+            parts = {part: bound.query.hash}
+            if bound.delete is not None:
+                parts[f"{part} (delete)"] = bound.delete.hash
             return Node(
                 key=asset.name,
                 kind="sql",
                 inputs=bound.inputs,
-                code=bound.query.hash,
-                code_parts={part: bound.query.hash},
-                places={part: place},
+                code=bound.query.hash if bound.delete is None else combine(*parts.values()),
+                code_parts=parts,
+                places=dict.fromkeys(parts, place),
                 config=config,
                 tags=asset.tags,
                 place=place,
                 row_key=asset.key,
                 outside=tuple(bound.query.outside),
-                reads=dict(bound.query.reads),
+                # Rows that came and went are told by all of their columns.
+                reads={} if asset.incremental is not None else dict(bound.query.reads),
                 aliases=frozenset(bound.query.aliases),
                 notes=tuple(
                     f"it reads {what} outside the catalog, whose changes are not seen"
@@ -237,6 +250,9 @@ class Pipeline:
                 description=asset.description,
                 partitions=asset.partitions,
                 mappings=asset.mappings,
+                incremental=asset.incremental,
+                deltas=bound.deltas,
+                lookups=asset.lookups,
             )
         needed = bound.resources()
         classes: set[Any] = {
@@ -276,6 +292,9 @@ class Pipeline:
             description=asset.description,
             partitions=asset.partitions,
             mappings=asset.mappings,
+            incremental=asset.incremental,
+            deltas=bound.deltas,
+            lookups=asset.lookups,
         )
 
     def _identity(self, name: str) -> str:
@@ -338,8 +357,13 @@ def _bind_asset(
             )
     if asset.query is not None:
         query = parse_query(asset.query, name=asset.name, cache_dir=query_cache)
-        for table in query.inputs:
-            if table not in by_name:
+        delete = None
+        if asset.delete is not None:
+            delete = parse_query(asset.delete, name=f"{asset.name} (delete)", cache_dir=query_cache)
+        tables = (*query.inputs, *(delete.inputs if delete is not None else ()))
+        views = change_views(asset, tables, by_name)
+        for table in tables:
+            if table not in by_name and table not in views:
                 near = lower.get(table.lower())
                 raise UnknownInputError(
                     f"the query {asset.name} reads {table!r}, which is no asset of these definitions",
@@ -358,7 +382,9 @@ def _bind_asset(
                 hint=did_you_mean(strange[0], query.inputs),
             )
         _check_cut(asset, query.inputs, by_name, takes=bool(query.parameters))
-        return BoundAsset(asset, query=query)
+        bound = BoundAsset(asset, query=query, delete=delete, views=views)
+        check_bound(asset, bound.inputs, bound.deltas, None)
+        return bound
     assert asset.function is not None
     signature = Signature.of(asset.function, owner=asset.name, place=asset.place)
     unknown = set(asset.inputs) - {p.name for p in signature.parameters}
@@ -371,15 +397,20 @@ def _bind_asset(
     slots = tuple(
         s
         for p in signature.parameters
-        if (s := _slot(p, asset.name, asset.place, asset.inputs, by_name, definitions)) is not None
+        if (
+            s := Slot(p.name, *special)
+            if (special := special_slot(p, asset, by_name)) is not None
+            else _slot(p, asset.name, asset.place, asset.inputs, by_name, definitions)
+        )
+        is not None
     )
     _check_cut(
         asset,
-        [s.target for s in slots if s.role == "input"],
+        [s.target for s in slots if s.role in ("input", "changes")],
         by_name,
         takes=any(s.role in ("partition", "partitions") for s in slots),
     )
-    if any(slot.role == "input" and slot.target == asset.name for slot in slots):
+    if any(slot.role in ("input", "changes") and slot.target == asset.name for slot in slots):
         raise SignatureError(
             f"{asset.name} reads itself", place=asset.place, hint="an asset's inputs are other assets"
         )
@@ -391,7 +422,7 @@ def _bind_asset(
             for p in seen.parameters
             if (s := _slot(p, f"{asset.name} (observe)", asset.place, {}, {}, definitions)) is not None
         )
-    if asset.refresh != "code" and any(slot.role == "input" for slot in slots):
+    if asset.refresh != "code" and any(slot.role in ("input", "changes") for slot in slots):
         raise SignatureError(
             f"{asset.name} reads other assets and has a refresh policy",
             place=asset.place,
@@ -399,7 +430,9 @@ def _bind_asset(
         )
     config_slot = next((s for s in slots if s.role == "config"), None)
     config = _config(asset, config_slot, definitions)
-    return BoundAsset(asset, slots=slots, returns=signature.returns, config=config, observe_slots=observe)
+    bound = BoundAsset(asset, slots=slots, returns=signature.returns, config=config, observe_slots=observe)
+    check_bound(asset, bound.inputs, bound.deltas, signature.returns)
+    return bound
 
 
 def _check_cut(asset: Asset, inputs: Iterable[str], by_name: Mapping[str, Asset], *, takes: bool) -> None:

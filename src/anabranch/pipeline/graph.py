@@ -43,6 +43,9 @@ class Node:
         description: One line.
         partitions: How its table is cut, or None.
         mappings: Input → which of its partitions a partition reads, where that is stated.
+        incremental: append or upsert, for an asset that goes on from its own earlier table.
+        deltas: Inputs of which it reads the change.
+        lookups: Inputs whose change makes no rebuild necessary.
     """
 
     key: str
@@ -66,6 +69,9 @@ class Node:
     description: str = ""
     partitions: Partitions | None = None
     mappings: Mapping[str, PartitionMapping] = field(default_factory=dict)
+    incremental: Literal["append", "upsert"] | None = None
+    deltas: tuple[str, ...] = ()
+    lookups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

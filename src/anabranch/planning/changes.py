@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from anabranch.catalog.base import Entry
 from anabranch.pipeline.graph import Node
+from anabranch.pipeline.incremental import DECLARED, declaration
 from anabranch.planning.reads import Read, unchanged
 
 ReasonKind = Literal[
     "new", "code", "distribution", "config", "input", "resource", "refresh", "outside", "forced",
     "upstream", "same", "columns", "adopted", "pinned", "unselected", "sample", "waiting",
+    "incremental", "rebuild",
 ]  # fmt: skip
 
 
@@ -127,4 +129,32 @@ def own_reasons(node: Node, entry: Entry | None) -> list[Reason]:
     """What differs in the asset itself, whatever its inputs hold."""
     if entry is None:
         return [Reason("new", f"{node.key} was never built", node.key, node.place or None)]
-    return code_reasons(node, entry) + config_reasons(node, entry)
+    return code_reasons(node, entry) + config_reasons(node, entry) + declaration_reasons(node, entry)
+
+
+def kept_of(entry: Entry) -> Mapping[str, Any]:
+    """What was kept with an entry when it was made; with a masked copy, when its parent was."""
+    extra = entry.provenance.extra
+    parent = extra.get("parent")
+    return {**extra, **parent.get("extra", {})} if parent is not None else extra
+
+
+def declaration_reasons(node: Node, entry: Entry) -> list[Reason]:
+    """What of an incremental asset's declaration and resources differs from those that its rows were made under."""
+    if not entry.provenance.fingerprint:
+        return []
+    made = kept_of(entry).get(DECLARED)
+    if made is None and node.incremental is None:
+        return []
+    now = declaration(node) if node.incremental is not None else {}
+    before = made or {}
+    found = []
+    if [before.get(name) for name in ("kind", "key")] != [now.get(name) for name in ("kind", "key")]:
+        words = [
+            " by ".join(filter(None, (each["kind"], ", ".join(each["key"])))) if each else "a whole build"
+            for each in (before, now)
+        ]
+        found.append(Reason("code", f"it was {words[0]}, and is {words[1]}", node.key, node.place or None))
+    elif made is not None and before.get("resources") != now.get("resources"):
+        found.append(Reason("resource", "the identity of a resource changed", node.key))
+    return found

@@ -17,7 +17,9 @@ from anabranch.catalog.base import Entry, Found
 from anabranch.errors import SelectionError
 from anabranch.pipeline.fingerprint import fingerprint
 from anabranch.pipeline.graph import Graph, Node
+from anabranch.pipeline.incremental import fingerprint_extra
 from anabranch.planning.changes import Reason, column_reasons, input_reasons, own_reasons
+from anabranch.planning.incremental import Increment, judge, mark_of
 from anabranch.planning.partitions import PartitionPlanner, PartitionWork
 from anabranch.planning.reads import Read, compared, read_of, unchanged
 from anabranch.planning.world import World, is_copy, origin, sample_of
@@ -43,6 +45,8 @@ class Step:
         notes: What its code analysis could not see.
         partitions: For an asset that is cut into partitions: what is to happen to each of them.
         reads: Input → what counts of it, once all are known.
+        increment: For an incremental asset that runs, or may: how it is brought up to date.
+        rebuilt: Its fingerprint in case that it has to be built anew after all.
     """
 
     key: str
@@ -56,6 +60,8 @@ class Step:
     notes: tuple[str, ...] = ()
     partitions: PartitionWork | None = None
     reads: Mapping[str, Read] = field(default_factory=dict)
+    increment: Increment | None = None
+    rebuilt: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -70,6 +76,7 @@ class Step:
             "bytes": self.bytes,
             "notes": list(self.notes),
             "partitions": self.partitions.to_dict() if self.partitions is not None else None,
+            "incremental": self.increment.to_dict() if self.increment is not None else None,
         }
 
 
@@ -149,6 +156,7 @@ class Planner:
         own_runs: Ids of the runs that are being continued: what they fetched counts as fetched now.
         world: What is computed from: all data, masked copies, or a sample.
         partitions: Decides on the partitions of assets that are cut into some.
+        forward_only: Whether incremental assets whose code changed keep what is there.
     """
 
     def __init__(
@@ -167,6 +175,7 @@ class Planner:
         own_runs: Collection[str] = (),
         world: World | None = None,
         partitions: PartitionPlanner | None = None,
+        forward_only: bool = False,
     ) -> None:
         self.world = world or World()
         self.graph = graph
@@ -181,6 +190,7 @@ class Planner:
         self.lookup = lookup
         self.own_runs = set(own_runs)
         self.partitions = partitions or PartitionPlanner(graph, now=now, states=lambda _: None, force=force)
+        self.forward_only = forward_only
 
     def plan(self) -> Plan:
         """Decides on every asset, as far as can be known before anything has run.
@@ -238,21 +248,37 @@ class Planner:
         base = replace(base, reads={source: read for source, read in reads.items() if read is not None})
         own = own_reasons(node, entry)
         facts = self.world.facts(node.inputs, known)
+        how: tuple[Reason, ...] = ()
+        mark: tuple[str, ...] = ()
+        if node.incremental is not None:
+            increment = judge(
+                node,
+                entry,
+                {source: known.get(source) for source in node.inputs},
+                _versions(base.reads),
+                own,
+                forced=self.force,
+                forward_only=self.forward_only,
+                whole=not self.world.plain,
+            )
+            how, mark = (increment.reason,), increment.mark
+            rebuilt = None if waiting else self._fingerprint(node, _versions(base.reads), facts)
+            base = replace(base, increment=increment, rebuilt=rebuilt)
         if self.force:
             return replace(
                 base,
-                reasons=(Reason("forced", "--force", key), *own),
+                reasons=(Reason("forced", "--force", key), *own, *how),
                 fingerprint=None if waiting else self._fingerprint(node, _versions(base.reads), facts),
             )
         if waiting:
             upstream = tuple(Reason("upstream", f"{source} runs first", source) for source in waiting)
-            return replace(base, action="run" if own else "depends", reasons=(*own, *upstream))
+            return replace(base, action="run" if own else "depends", reasons=(*own, *how, *upstream))
         due = self._due(node, entry)
         before = None if self.world.plain or due is not None else self._before(node, known)
-        current = self._fingerprint(node, _versions(base.reads), facts)
+        current = self._fingerprint(node, _versions(base.reads), facts, mark)
         base = replace(base, fingerprint=current)
         if due is not None:
-            return replace(base, reasons=(*own, due))
+            return replace(base, reasons=(*own, due, *how))
         if entry is not None and made is not None:
             elsewhere = None
             if before is not None and self._stands_as_made(node, entry, before):
@@ -274,7 +300,7 @@ class Planner:
         ):
             reason = Reason("adopted", "the base holds exactly this", self.world.base_ref)
             return replace(base, action="reuse", reasons=(reason,), entry=back, adopted=self.world.base_ref)
-        found = None if timely else self._found(node, current, base.reads, facts)
+        found = None if timely else self._found(node, current, base.reads, facts, mark)
         if found is not None:
             ref = f"{found.branch}@{found.number}"
             reason = Reason("adopted", f"{found.branch} has computed exactly this", ref)
@@ -292,11 +318,8 @@ class Planner:
             and (other := self.world.reason(node, entry, known))
         ):
             reasons = [other, *reasons]
-        return replace(
-            base,
-            reasons=tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),),
-            notes=(*base.notes, *self.world.notes(node, known)),
-        )
+        told = tuple(reasons) or (Reason("resource", "the identity of a resource changed", key),)
+        return replace(base, reasons=(*told, *how), notes=(*base.notes, *self.world.notes(node, known)))
 
     def _standing(self, node: Node, base: Step, elsewhere: Sequence[Reason]) -> Step:
         """The step of an asset whose entry stays as it is."""
@@ -408,26 +431,38 @@ class Planner:
             source: (compared(made, source) if unchanged(made, source, read) else None) or read.version
             for source, read in reads.items()
         }
-        return made.fingerprint == self._fingerprint(node, versions, facts)
+        # What older code made of it is part of what it is.
+        return made.fingerprint == self._fingerprint(node, versions, facts, mark_of(entry))
 
     def _found(
-        self, node: Node, current: str, reads: Mapping[str, Read], facts: Mapping[str, str]
+        self,
+        node: Node,
+        current: str,
+        reads: Mapping[str, Read],
+        facts: Mapping[str, str],
+        mark: Sequence[str],
     ) -> Found | None:
         """What a trusted ref has computed from the same columns, or from the same whole tables."""
         found = self.lookup(current)
         tables = {source: read.table for source, read in reads.items()}
         if found is None and tables != _versions(reads):
-            found = self.lookup(self._fingerprint(node, tables, facts))
+            found = self.lookup(self._fingerprint(node, tables, facts, mark))
         return found
 
-    def _fingerprint(self, node: Node, versions: Mapping[str, str], facts: Mapping[str, str] = _NONE) -> str:
+    def _fingerprint(
+        self,
+        node: Node,
+        versions: Mapping[str, str],
+        facts: Mapping[str, str] = _NONE,
+        mark: Sequence[str] = (),
+    ) -> str:
         return fingerprint(
             code=node.code,
             config=node.config,
             inputs=versions,
             resources=node.resources,
             outside=self.outside(node.key),
-            extra=facts,
+            extra={**facts, **fingerprint_extra(node, mark)},
         )
 
     def outside(self, key: str) -> str | None:

@@ -265,7 +265,11 @@ class Promoter:
         if not steps and not adopted:
             return sandbox, ()
         rule = self._context.environment_settings(environment.name).promote.stale_inputs
-        only_inputs = all(r.kind in ("input", "upstream", "unselected") for s in steps for r in s.reasons)
+        only_inputs = all(
+            r.kind in ("input", "upstream", "unselected", "incremental", "rebuild")
+            for s in steps
+            for r in s.reasons
+        )
         mine = pending(self._catalog, sandbox)
         if rule == "accept" and only_inputs and all(s.key in mine for s in steps):
             return sandbox, ()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from anabranch.catalog.base import Branch, Entry, Point
 from anabranch.errors import AnabranchError, UndeterminedError
 from anabranch.planning.changes import own_reasons
+from anabranch.planning.incremental import mark_of
 from anabranch.planning.world import sample_of
 from anabranch.project.context import Context
 from anabranch.project.results import Status, Where
@@ -79,6 +80,12 @@ def status(context: Context) -> Status:
     if gone:
         notes.append(
             f"no asset makes {', '.join(gone)} any more; anabranch run --prune removes {'it' if len(gone) == 1 else 'them'}"
+        )
+    kept = [key for key, entry in view.items() if mark_of(entry)]
+    if kept:
+        notes.append(
+            f"{', '.join(kept)} still {'holds' if len(kept) == 1 else 'hold'} rows that older code made (forward-only); "
+            f"anabranch run --force --select {','.join(kept)} makes all of it anew"
         )
     held = environment.properties.get("held")
     held_text = f"{', '.join(held.get('undone', []))} was rolled back by {held.get('by')}" if held else None

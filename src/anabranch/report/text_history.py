@@ -10,6 +10,9 @@ from typing import Any
 
 from anabranch.catalog.base import Change, Commit, Entry
 from anabranch.gate import Approval, TableChange
+from anabranch.pipeline.incremental import DECLARED
+from anabranch.planning.changes import kept_of
+from anabranch.planning.incremental import mark_of
 from anabranch.planning.world import is_copy, sample_of, sample_text
 from anabranch.project.results import Log, SandboxList, Shown, TagList
 from anabranch.project.sandboxes import Closed, Opened, Synced
@@ -254,6 +257,7 @@ def _entry_lines(title: str, entry: Entry, readers: tuple[str, ...]) -> list[Lin
                 else None,
             ),
             ("fingerprint", made.fingerprint),
+            ("incremental", _incremental(entry)),
             ("made from", ", ".join(f"{k} {short_version(v)}" for k, v in made.inputs.items())),
             ("read by", ", ".join(readers)),
             ("masked", _masked(entry)),
@@ -283,6 +287,18 @@ def _column_sets(entry: Entry) -> str | None:
     kept = entry.provenance.extra.get("columns") or {}
     told = (f"({names.replace(',', ', ')}) {short_version(version)}" for names, version in kept.items())
     return "; ".join(told) or None
+
+
+def _incremental(entry: Entry) -> str | None:
+    made = kept_of(entry).get(DECLARED)
+    if not made:
+        return None
+    reason = made.get("reason") or "full build"
+    if made.get("mode") == "full" and not reason.startswith("full "):
+        reason = f"full rebuild: {reason}"
+    text = f"{made.get('kind')}, {reason if made.get('mode') == 'full' else 'brought up to date'}"
+    kept = len(mark_of(entry))
+    return text + (f"; forward-only: rows of {count(kept, 'older code')} were kept" if kept else "")
 
 
 def _computed(entry: Entry) -> str | None:

@@ -20,12 +20,14 @@ from anabranch.columns import descriptions
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import CheckNode, Graph, Node
+from anabranch.pipeline.incremental import CONSUMED, DECLARED, MARK, declaration
 from anabranch.pipeline.partition import told
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.planning.reads import COLUMNS, READ, read_record
 from anabranch.planning.world import sample_of, sample_text
 from anabranch.running.cut import Cut, shards
 from anabranch.running.events import Event, Listener
+from anabranch.running.increments import StepIncrement
 from anabranch.running.io import Source
 from anabranch.running.outcome import CheckOutcome, Execution, Outcome, State, check_fingerprint
 from anabranch.running.parts import Parts
@@ -379,6 +381,7 @@ class Executor:
             query=bound.asset.query,
             column_sets=self.graph.column_sets(key),
             retry_on=self._retry_policy(key).on,
+            increment=self._increment(key, step),
             log=self.conditions.log(key, 1),
         )
         self._submit(task, step)
@@ -401,6 +404,24 @@ class Executor:
             part = replace(world.sample, by=chosen[key]) if key in chosen and world.sample else None
             found[key] = Source(key, entry.kind, entry.location, entry.version, part)
         return found
+
+    def _increment(self, key: str, step: Step) -> StepIncrement | None:
+        node, bound = self.graph[key], self.pipeline.assets[key]
+        if node.incremental is None or step.increment is None:
+            return None
+        return StepIncrement(
+            node.incremental,
+            by=node.row_key,
+            deltas=node.deltas,
+            since={
+                source: Source(source, "table", read["location"], read["version"])
+                for source, read in step.increment.since.items()
+            },
+            full=step.increment.mode == "full",
+            forward_only=step.increment.forward_only,
+            views=dict(bound.views),
+            delete=bound.asset.delete,
+        )
 
     def _submit(self, task: StepTask, step: Step | None) -> None:
         self._running[task.key] = (task, step)
@@ -465,6 +486,7 @@ class Executor:
             seconds=round(result.seconds, 3),
             version=result.version,
             same_content=before == result.version,
+            **({"increment": dict(result.increment)} if result.increment is not None else {}),
         )
 
     def _retry_policy(self, key: str) -> RetryPolicy:
@@ -541,11 +563,12 @@ class Executor:
     def _entry(self, task: StepTask, step: Step, result: StepResult) -> Entry:
         provenance = replace(
             self._provenance(task, result),
-            fingerprint=step.fingerprint or "",
+            fingerprint=(step.rebuilt if _rebuilt(result) else step.fingerprint) or "",
             rows=result.rows,
             bytes=result.bytes,
         )
-        extra = {**provenance.extra, **_columns(step, result)}
+        kept = _kept(self.graph[result.key], task, step, result)
+        extra = {**provenance.extra, **_columns(step, result), **kept}
         provenance = replace(provenance, extra=extra)
         return Entry(result.key, result.kind, result.location, result.version, provenance)
 
@@ -831,3 +854,29 @@ def _failures(task: StepTask, result: StepResult) -> dict[str, Mapping[str, Any]
         return dict(result.parts.failed)
     made = {each.key for each in result.parts.made} if result.parts is not None else set()
     return {part.key: result.error or {} for part in task.parts if part.key not in made}
+
+
+def _rebuilt(result: StepResult) -> bool:
+    """Whether an incremental asset was built anew, whatever the plan saw."""
+    return result.increment is not None and result.increment["mode"] == "full"
+
+
+def _reason(step: Step) -> dict[str, str]:
+    planned = step.increment
+    return {"reason": planned.reason.text} if planned is not None and planned.mode == "full" else {}
+
+
+def _kept(node: Node, task: StepTask, step: Step, result: StepResult) -> dict[str, Any]:
+    """What an incremental asset's entry keeps, so that the next run goes on from here: see `anabranch.pipeline.incremental`."""
+    if result.increment is None:
+        return {}
+    kept: dict[str, Any] = {
+        CONSUMED: {
+            key: {"version": task.inputs[key].version, "location": task.inputs[key].location}
+            for key in node.deltas
+        },
+        DECLARED: {**declaration(node), **_reason(step), **result.increment},
+    }
+    if step.increment is not None and step.increment.mark and not _rebuilt(result):
+        kept[MARK] = {"codes": list(step.increment.mark)}
+    return kept

@@ -74,6 +74,7 @@ class Preparation:
             own_runs=own_runs,
             world=self.world(branch, environment),
             partitions=self._partitions(branch, environment, options),
+            forward_only=options.forward_only,
         )
         if options.select:
             planner.selected = graph.select(options.select, changed=planner.changed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from anabranch.errors import ConflictError, GateError, MaskError, RefError
 from anabranch.names import new_id, now
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.partition import told
+from anabranch.planning.incremental import mark_of
 from anabranch.planning.plan import Plan, Planner, Step
 from anabranch.planning.world import World, is_masked
 from anabranch.running.events import Event, EventLog
@@ -81,9 +82,11 @@ class Runner(Preparation):
 
             def commit(entry: Entry, step: Step) -> None:
                 back = below.get(entry.key)
+                # Nothing new at the same place may still be made from something new.
                 as_base = (
                     back is not None
                     and back.location == entry.location
+                    and back.provenance.fingerprint == entry.provenance.fingerprint
                     and back.provenance.partitions == entry.provenance.partitions
                 )
                 before = planner.view.get(entry.key)
@@ -99,6 +102,7 @@ class Runner(Preparation):
                         if step.adopted
                         else f"run {entry.key}",
                         run=run_id,
+                        properties=_forward_only({entry.key: entry}),
                         **self._signature(),
                     )
                 )
@@ -338,6 +342,7 @@ class Runner(Preparation):
                     "seconds": round(result.seconds, 3),
                     "ran": [o.key for o in ran],
                     "checks": {c.id: c.passed for c in result.execution.checks.values()},
+                    **_forward_only(changes),
                 },
                 branch_properties={"held": None},
                 close=[branch.id],
@@ -650,6 +655,12 @@ def _summary(result: RunResult) -> dict[str, Any]:
             k: [str(r) for r in s.reasons] for k, s in result.plan.steps.items() if s.action != "reuse"
         },
     }
+
+
+def _forward_only(changes: Mapping[str, Entry | None]) -> dict[str, Any]:
+    """For a commit's properties: the tables that still hold rows of older code, if there are some."""
+    marked = {key: list(codes) for key, entry in changes.items() if (codes := mark_of(entry))}
+    return {"forward_only": marked} if marked else {}
 
 
 def _message(keys: Sequence[str]) -> str:

@@ -21,7 +21,9 @@ from anabranch.errors import AnabranchError, SignatureError, StepError
 from anabranch.names import now
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import BoundAsset, Pipeline, Slot
+from anabranch.pipeline.incremental import Upsert
 from anabranch.pipeline.resource import Resource
+from anabranch.running.increments import Progressing, StepIncrement, begin, finish
 from anabranch.running.io import Source
 from anabranch.running.machine import forget_peak, peak_memory
 from anabranch.running.parts import Part, Parts
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from anabranch.lake.layout import Slice
     from anabranch.lake.partitions import PartitionFiles
     from anabranch.lake.storage import Scope, Storage
+    from anabranch.lake.tables import Written
     from anabranch.pipeline.partition import Partition
 
 
@@ -57,6 +60,7 @@ class StepTask:
         retry_on: Full names of the exceptions that are worth another try; none: all.
         asset: For a task that makes partitions: the asset; its key then names the task.
         parts: The partitions that it makes.
+        increment: For an incremental asset: how it is to be brought up to date.
     """
 
     kind: Literal["asset", "check", "observe"]
@@ -75,6 +79,7 @@ class StepTask:
     attempt: int = 1
     foreign: tuple[str, ...] = ()
     retry_on: tuple[str, ...] = ()
+    increment: StepIncrement | None = None
     asset: str = ""
     parts: tuple[Part, ...] = ()
 
@@ -90,6 +95,7 @@ class StepResult:
 
     Attributes:
         retriable: Whether the error is of a kind that is worth another try.
+        increment: For an incremental asset: how it was brought up to date; plain values.
     """
 
     key: str
@@ -108,6 +114,7 @@ class StepResult:
     columns: Mapping[str, str] = field(default_factory=dict)
     retriable: bool = True
     parts: Parts | None = None
+    increment: Mapping[str, Any] | None = None
 
 
 def run_step(
@@ -172,15 +179,18 @@ def _run(
             return {"outside": str(seen)}
         if task.parts:
             return _make_parts(pipeline, bound, task, storage, sources, stack, on_progress, root)
+        increment = None
+        if task.increment is not None:
+            increment = begin(task.increment, task.key, sources, task.previous, storage)
         if task.query is not None:
-            value: Any = stack.enter_context(_query(task.query, task, sources))
+            value: Any = stack.enter_context(_query(task.query, task, sources, increment))
         else:
             assert bound.asset.function is not None
             arguments: dict[str, Any] = _resources(pipeline, bound.slots, task, stack)
-            arguments |= _values(bound.slots, sources, task.key)
+            arguments |= _values(bound.slots, sources, task.key, increment)
             arguments |= {slot.parameter: bound.config for slot in bound.slots if slot.role == "config"}
             value = bound.asset.function(**arguments)
-        return _store(storage, task, bound.asset.renames, bound.asset.columns, value, on_progress)
+        return _store(storage, task, bound.asset.renames, bound.asset.columns, value, on_progress, increment)
 
 
 def _make_parts(
@@ -216,7 +226,10 @@ def _make_parts(
             one = asked[0]
             known = {"partition": one.key, "partition_start": one.start, "partition_end": one.end}
             with _query(
-                task.query, task, handles, {name: known[name] for name in bound.query.parameters}
+                task.query,
+                task,
+                handles,
+                parameters={name: known[name] for name in bound.query.parameters},
             ) as reader:
                 yield reader
             return
@@ -262,14 +275,23 @@ def _make_parts(
     return {"parts": parts, "rows": parts.rows, "bytes": parts.bytes}
 
 
-def _values(slots: tuple[Slot, ...], sources: Mapping[str, Any], owner: str) -> dict[str, Any]:
+def _values(
+    slots: tuple[Slot, ...], sources: Mapping[str, Any], owner: str, increment: Progressing | None = None
+) -> dict[str, Any]:
     from anabranch.running.io import serve
 
-    return {
-        s.parameter: serve(sources[s.target], s.annotation, owner=owner, parameter=s.parameter)
-        for s in slots
-        if s.role == "input"
-    }
+    found: dict[str, Any] = {}
+    for s in slots:
+        if s.role == "input":
+            found[s.parameter] = serve(sources[s.target], s.annotation, owner=owner, parameter=s.parameter)
+        elif s.role == "changes" and increment is not None:
+            found[s.parameter] = increment.changes[s.target]
+        elif s.role == "previous" and increment is not None:
+            table = increment.previous
+            found[s.parameter] = (
+                None if table is None else serve(table, s.annotation, owner=owner, parameter=s.parameter)
+            )
+    return found
 
 
 def _resources(
@@ -309,7 +331,12 @@ def _engine(process: int) -> Any:  # noqa: ARG001 - a fork must not share its pa
 
 @contextmanager
 def _query(
-    query: str, task: StepTask, sources: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+    query: str,
+    task: StepTask,
+    sources: Mapping[str, Any],
+    increment: Progressing | None = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[Any]:
     """A reader over a query's result, with the inputs as views so that columns and filters are pushed down into them."""
     import duckdb
@@ -326,14 +353,20 @@ def _query(
         connection.execute("USE step")
         for key, source in sources.items():
             source.create_view(connection, key)
+        for key, changes in (increment.changes if increment is not None else {}).items():
+            changes.create_views(connection, key)
+        delete = None
+        if increment is not None and increment.told.delete is not None and increment.previous is not None:
+            delete = connection.sql(increment.told.delete).to_arrow_table()
         result: Any = connection.sql(query, params=dict(parameters)) if parameters else connection.sql(query)
         if result is None:
             raise StepError(f"{task.of}: the query returns no rows")
-        yield (
+        rows = (
             result.to_arrow_reader(100_000)
             if hasattr(result, "to_arrow_reader")
             else result.fetch_record_batch(100_000)
         )
+        yield rows if delete is None else Upsert(rows, delete)
     except duckdb.Error as error:
         raise StepError(
             f"{task.of}: DuckDB says: {error}", hint="the query runs by itself with: anabranch sql"
@@ -352,10 +385,15 @@ def _store(
     columns: Mapping[str, Declared],
     value: Any,
     on_progress: Callable[[int], None] | None,
+    increment: Progressing | None,
 ) -> dict[str, Any]:
     from anabranch.running.io import is_file, to_arrow
 
-    if is_file(value):
+    if increment is None and isinstance(value, Upsert):
+        raise StepError(
+            f"{task.key} returned ab.Upsert, but is not incremental", hint='@ab.asset(incremental="upsert")'
+        )
+    if is_file(value) and increment is None:
         from anabranch.lake.tables import write_file_asset
 
         content = value.content
@@ -372,6 +410,21 @@ def _store(
     previous = None
     if task.previous is not None and task.previous.kind == "table":
         previous = Table(task.key, task.previous.location, storage, version=task.previous.version)
+    if increment is not None:
+        done = finish(
+            increment,
+            storage,
+            task.key,
+            value,
+            before=previous,
+            renames=renames,
+            docs=descriptions(columns),
+            properties={PROPERTY: encode_tags(columns)},
+            column_sets=task.column_sets,
+            threads=task.threads,
+            on_progress=on_progress,
+        )
+        return {**_told(done), "increment": increment.to_dict()}
     written = write_table(
         storage,
         task.key,
@@ -384,6 +437,10 @@ def _store(
         threads=task.threads,
         on_progress=on_progress,
     )
+    return _told(written)
+
+
+def _told(written: Written) -> dict[str, Any]:
     return {
         "kind": "table",
         "location": written.location,

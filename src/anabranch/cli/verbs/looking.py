@@ -35,7 +35,7 @@ STATUS = {
 }
 PLAN = {
     "target": "name of the environment or sandbox",
-    "steps": "list of steps: asset, action (run, depends, reuse), reasons, fingerprint, version, adopted_from, seconds, bytes, notes, partitions (null, or exist, built, reuse, and runs [first, last, number] under run, depends, adopt, waiting, old_code, stale, missing, gone)",
+    "steps": "list of steps: asset, action (run, depends, reuse), reasons, fingerprint, version, adopted_from, seconds, bytes, notes, partitions (null, or exist, built, reuse, and runs [first, last, number] under run, depends, adopt, waiting, old_code, stale, missing, gone), incremental (null, or mode: incremental or full, reason, since, forward_only)",
     "run": "number of assets that will run",
     "depends": "number of assets that run if an input turns out to have changed",
     "reuse": "number of assets whose result stands or is taken over",
