@@ -72,12 +72,26 @@ def letter(paid: pa.Table) -> ab.File:
     return ab.File(repr(paid["gross"].to_pylist()).encode(), name="letter.txt")
 
 
+@ab.asset(incremental="append")
+def log(orders: ab.Changes, previous: ab.Table | None) -> pa.Table:
+    return orders.added.to_arrow()
+
+
+@ab.asset(incremental="upsert", key="id")
+def current(orders: ab.Changes) -> ab.Upsert:
+    new = orders.added.to_arrow()
+    gone = [i for i in orders.removed.to_arrow()["id"].to_pylist() if i not in new["id"].to_pylist()]
+    return ab.Upsert(new, delete=pa.table({"id": pa.array(gone, pa.int64())}))
+
+
 def positive(paid: pa.Table) -> bool:
     return min(paid["gross"].to_pylist()) > 0
 
 
-defs = ab.Definitions(assets=[orders, paid, letter], checks=[ab.check(paid)(positive)])
+defs = ab.Definitions(assets=[orders, paid, letter, log, current], checks=[ab.check(paid)(positive)])
 """
+
+MORE = '"id": [1, 2, 3, 4, 5], "net": [10.0, 20.0, 30.0, 40.0, 50.0]'
 
 State = dict[str, str]
 
@@ -190,6 +204,16 @@ def a_run_on_production(shop: Shop) -> Scene:
     return Scene(shop.folder, "run", {"in_process": True})
 
 
+def a_run_that_appends(shop: Shop) -> Scene:
+    """Rows are added to what is there: twice would be once too often."""
+    shop.run()
+    before = {key: len(shop.rows(key)) for key in ("log", "current")}
+    assert before == {"log": 3, "current": 3}
+    shop.edit("shop/definitions.py", '"id": [1, 2, 3], "net": [10.0, 20.0, 30.0]', MORE)
+    shop.commit("More orders")
+    return Scene(shop.folder, "run", {"in_process": True})
+
+
 def a_run_on_a_sandbox(shop: Shop) -> Scene:
     shop.run()
     shop.switch("fix", new=True)
@@ -244,7 +268,14 @@ def moments(scene: Scene, chance: random.Random) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "scene",
-    [a_first_run, a_run_on_production, a_run_on_a_sandbox, a_promotion, a_promotion_on_a_newer_base],
+    [
+        a_first_run,
+        a_run_on_production,
+        a_run_that_appends,
+        a_run_on_a_sandbox,
+        a_promotion,
+        a_promotion_on_a_newer_base,
+    ],
     indirect=True,
     ids=lambda make: make.__name__,
 )

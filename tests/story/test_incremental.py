@@ -524,3 +524,22 @@ def test_a_declaration_that_changes_makes_a_rebuild(make_shop) -> None:
     assert shop.run().ok
     # The function never returns what went: rows that are gone stay, as it says.
     assert len(shop.rows("x")) == 3
+
+
+def test_a_sampled_sandbox_builds_its_sample_whole_and_production_goes_on_afterwards(world: World) -> None:
+    shop = world.shop
+    shop.switch("small", new=True)
+    shop.edit("shop/definitions.py", "TAX = 0.25", "TAX = 0.5")
+    shop.commit()
+    shop.project.sandbox.open(sample="50%")
+    assert shop.run("taxed").ok
+    entry = shop.project.tables()["taxed"]
+    assert entry.provenance.extra["incremental"]["mode"] == "full"
+    assert "sample" in entry.provenance.extra
+    assert len(shop.rows("taxed")) <= 3
+    shop.switch("main")
+    world.gets((4, "c", 40.0))
+    world.calls()
+    assert shop.run().ok
+    assert world.calls() == ["taxed since 3 1", "totals 1"]
+    world.check("production")
