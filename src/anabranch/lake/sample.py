@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,10 +183,7 @@ class SampledTable(Table):
         name = f"anabranch_sample_{hashlib.sha256(f'{self.sample.share} {self._by} {kind}'.encode()).hexdigest()[:16]}"
         empty = duckdb.from_arrow(pa.table({"key": pa.array([], kind)}), connection=connection)
 
-        def choose(values: Any) -> Any:
-            whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-            return Sampler(self.sample, whole.type).mask(whole)
-
+        choose = _chooser(self.sample)
         # It is known already where the connection has read another table by the same column.
         create: Any = connection.create_function  # its types do not know the names of its own options
         with contextlib.suppress(duckdb.CatalogException, duckdb.NotImplementedException):
@@ -210,6 +207,19 @@ class SampledTable(Table):
             f"{self.key} is read as a {self.sample}, which is no Iceberg table of its own",
             hint="read it with to_arrow, to_polars, to_lazy, to_batches or to_duckdb",
         )
+
+
+@cache
+def _chooser(sample: Sample) -> Callable[[Any], Any]:
+    """The choice as a function of DuckDB. Kept for ever: DuckDB forgets it with one cursor and calls it from the next."""
+
+    def choose(values: Any) -> Any:
+        import pyarrow as pa
+
+        whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        return Sampler(sample, whole.type).mask(whole)
+
+    return choose
 
 
 def written_sample(table: SampledTable, folder: Path) -> Table:

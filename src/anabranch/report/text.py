@@ -205,11 +205,12 @@ def _plan_sum(plan: Plan) -> Line:
 def run_lines(result: RunResult, *, limit: int | None = None, verbose: bool = False) -> list[Line]:
     """What came of a run, in a few lines; every asset with verbose."""
     title = f"sandbox {result.target}" if result.kind == "sandbox" else result.target
+    sample = f", {result.plan.sample}," if result.plan.sample else ""
     style = "good" if result.ok else "bad"
     lines = [
         line(
             head(f"Run {result.id}"),
-            f" of {title} ",
+            f" of {title}{sample} ",
             Span(result.state, "good" if style == "good" else "bad"),
             f" in {duration(result.seconds)}",
         )
@@ -261,6 +262,8 @@ def _outcome_row(outcome: Outcome) -> list[Span | str]:
 def _after_run(result: RunResult) -> str:
     if not result.ok:
         return "mend it, then anabranch run: what has been computed stays"
+    if result.plan.sample:
+        return "anabranch diff; anabranch run --sample none computes it from all rows"
     if result.kind == "sandbox":
         return "anabranch diff, then anabranch promote"
     return f"anabranch log {result.target}" if result.commit else "anabranch status"
