@@ -1,10 +1,12 @@
-"""What a content version costs: nanoseconds per value by type, and the table of ten million rows by twelve columns.
+"""What a content version costs: nanoseconds per value by type, the table of ten million rows by twelve columns, and what
+versions of sets of columns add to writing that table.
 
-Run: python bench/bench_version.py [--rows 10000000] [--repeat 5]
+Run: python bench/bench_version.py [--rows 10000000] [--repeat 5] [--writes]
 """
 
 import argparse
 import statistics
+import tempfile
 import threading
 import time
 
@@ -12,7 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anabranch.lake.storage import Scope, Storage
+from anabranch.lake.tables import write_table
 from anabranch.lake.version import ContentHasher, content_of
+
+SETS = [("i0", "id"), ("at", "flag", "id", "s0"), ("f0", "f1", "low"), ("id",)]
 
 
 def column_samples(n: int) -> dict[str, pa.Array]:
@@ -98,11 +104,33 @@ def in_threads(table: pa.Table, count: int) -> None:
         thread.join()
 
 
+def written(table: pa.Table, sets: list[tuple[str, ...]]) -> None:
+    """Writes the table once, durably, and removes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_table(Storage(folder, scope=Scope.environment()), "t", table, column_sets=sets, threads=2)
+
+
+def writes(rows: int, repeat: int) -> None:
+    """The processor's and the clock's seconds of a write with no, one and four sets, in turns."""
+    table = wide_table(rows)
+    found: dict[int, list[tuple[float, float]]] = {0: [], 1: [], 4: []}
+    for _ in range(repeat):
+        for count, times in found.items():
+            times.append(median(lambda count=count: written(table, SETS[:count]), 1))
+    for count, times in found.items():
+        cpu, wall = (statistics.median(each) for each in zip(*times, strict=True))
+        print(f"write {rows} x 12, {count} sets: {cpu:.2f} s of processor, {wall:.2f} s of clock")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--writes", action="store_true", help="the writes alone")
     options = parser.parse_args()
+    if options.writes:
+        writes(options.rows, options.repeat)
+        return
     content_of(pa.table({"a": [1]}))
     for name, array in column_samples(min(options.rows, 1_000_000)).items():
         table = pa.table({"a": array})
@@ -116,6 +144,7 @@ def main() -> None:
     for count in (1, 2):
         cpu, wall = median(lambda count=count: in_threads(table, count), options.repeat)
         print(f"{options.rows} x 12, {count} threads: {cpu:.2f} s of processor, {wall:.2f} s of clock")
+    writes(options.rows, options.repeat)
 
 
 if __name__ == "__main__":

@@ -463,12 +463,16 @@ class Table:
             return connection.read_parquet([file.path for file in self._files], hive_partitioning=False)
         return connection.from_arrow(self.to_dataset())
 
-    def create_view(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    def create_view(
+        self, connection: duckdb.DuckDBPyConnection, name: str, columns: Collection[str] | None = None
+    ) -> None:
         """Makes the table known to a DuckDB connection as a view; queries push columns and filters down.
 
         Args:
             connection: The view lives as long as it.
             name: ``name`` or ``schema.name``; the schema is made if need be. An earlier view of that name is replaced.
+            columns: All that will be asked of the view, in lower case; None: anything. What can't be left to DuckDB is read
+                for these alone.
         """
         schema, _, plain_name = name.rpartition(".")
         view = quoted(plain_name)
@@ -483,8 +487,16 @@ class Table:
             )
             return
         inner = f"__anabranch {name}"
-        connection.register(inner, self.to_dataset())
+        connection.register(inner, self._dataset_for(columns))
         connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {quoted(inner)}")
+
+    def _dataset_for(self, columns: Collection[str] | None) -> ds.Dataset:
+        import pyarrow.dataset as ds
+
+        if self.plain or columns is None:
+            return self.to_dataset()
+        wanted = [name for name in self.schema.names if name.lower() in columns] or self.schema.names[:1]
+        return ds.dataset(self.to_arrow(wanted))
 
     @property
     def _readable_by_name(self) -> bool:

@@ -162,12 +162,15 @@ class SampledTable(Table):
         whole = self._whole.to_duckdb(connection)
         return whole.filter(f"{self._function(connection)}({quoted(self._by)})")
 
-    def create_view(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    def create_view(
+        self, connection: duckdb.DuckDBPyConnection, name: str, columns: Collection[str] | None = None
+    ) -> None:
         """Makes the sample known to a DuckDB connection as a view; see `Table.create_view`."""
         chooser = self._function(connection)
         schema, _, plain = name.rpartition(".")
         inner = f"__anabranch whole {plain}"
-        self._whole.create_view(connection, f"{schema}.{inner}" if schema else inner)
+        needed = None if columns is None else {*columns, self._by.lower()}
+        self._whole.create_view(connection, f"{schema}.{inner}" if schema else inner, needed)
         inside = f"{quoted(schema)}." if schema else ""
         connection.execute(
             f"CREATE OR REPLACE VIEW {inside}{quoted(plain)} AS SELECT * FROM {inside}{quoted(inner)}"

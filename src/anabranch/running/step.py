@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from anabranch.columns import PROPERTY, Declared, descriptions, encode_tags
@@ -183,7 +184,8 @@ def _run(
         if task.increment is not None:
             increment = begin(task.increment, task.key, sources, task.previous, storage)
         if task.query is not None:
-            value: Any = stack.enter_context(_query(task.query, task, sources, increment))
+            reads = _reads(bound, task) if increment is None else {}
+            value: Any = stack.enter_context(_query(task.query, task, sources, increment, reads=reads))
         else:
             assert bound.asset.function is not None
             arguments: dict[str, Any] = _resources(pipeline, bound.slots, task, stack)
@@ -329,6 +331,13 @@ def _engine(process: int) -> Any:  # noqa: ARG001 - a fork must not share its pa
     return duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
 
 
+def _reads(bound: BoundAsset, task: StepTask) -> Mapping[str, tuple[str, ...] | None]:
+    """What the query that was planned reads of its inputs; nothing is known of another text."""
+    if bound.query is None or task.query != bound.asset.query:
+        return {}
+    return bound.query.reads
+
+
 @contextmanager
 def _query(
     query: str,
@@ -337,6 +346,7 @@ def _query(
     increment: Progressing | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    reads: Mapping[str, tuple[str, ...] | None] = MappingProxyType({}),
 ) -> Iterator[Any]:
     """A reader over a query's result, with the inputs as views so that columns and filters are pushed down into them."""
     import duckdb
@@ -352,7 +362,7 @@ def _query(
         connection.execute("ATTACH ':memory:' AS step")
         connection.execute("USE step")
         for key, source in sources.items():
-            source.create_view(connection, key)
+            source.create_view(connection, key, reads.get(key))
         for key, changes in (increment.changes if increment is not None else {}).items():
             changes.create_views(connection, key)
         delete = None
