@@ -71,3 +71,40 @@ def make_project(folder: Path, assets: int, *, modules: int = 50) -> Path:
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "Start")
     return folder
+
+
+def sql_query(number: int, upstream: str, constant: int) -> str:
+    """The query of one model: chains of ten, each made from the one before.
+
+    Args:
+        number: Which model.
+        upstream: How the query names the model before it.
+        constant: What it adds; another one is another version of the model, which breaks those who read it.
+    """
+    if number % 10 == 0:
+        return f"select range + {constant} as n\nfrom range(3)\n"
+    return f"select n + {constant} as n\nfrom {upstream}\nwhere n is not null\n"
+
+
+def make_sql_project(folder: Path, assets: int) -> Path:
+    """A repository with ``assets`` SQL assets in chains of ten, each query in a file of its own.
+
+    Args:
+        folder: Where; must not exist.
+        assets: How many.
+    """
+    queries = folder / "big" / "sql"
+    queries.mkdir(parents=True)
+    (folder / "anabranch.toml").write_text(SETTINGS)
+    (folder / ".gitignore").write_text(".anabranch/\n__pycache__/\n")
+    (folder / "big" / "__init__.py").write_text("")
+    for number in range(assets):
+        (queries / f"a{number}.sql").write_text(sql_query(number, f"a{number - 1}", number))
+    (folder / "big" / "definitions.py").write_text(
+        "import anabranch as ab\n\n"
+        f'defs = ab.Definitions(assets=[ab.sql(f"a{{n}}", file=f"sql/a{{n}}.sql") for n in range({assets})])\n'
+    )
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "Start")
+    return folder

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, DefinitionsError
 
 RuleKind = Literal["hash", "null", "fake", "bucket", "keep"]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from anabranch.dataclass import dataclass, field
 from anabranch.names import percent
 
 TableState = Literal["added", "removed", "changed", "same"]

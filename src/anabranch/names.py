@@ -11,12 +11,12 @@ import re
 import threading
 import time
 import unicodedata
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, RefError
 
 if TYPE_CHECKING:

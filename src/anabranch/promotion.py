@@ -15,10 +15,10 @@ Nothing is computed here: what the sandbox has built is pointed to.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anabranch.catalog.base import Branch, Catalog, Change, Commit, CommitRequest, Entry, Point
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import CatalogError, ConflictError, GateError, PromotionError, StaleError
 from anabranch.gate import (
     Approval,

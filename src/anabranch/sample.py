@@ -7,9 +7,9 @@ A word that settings, the planner, the lake and the reports share. Which rows be
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError
 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%", re.ASCII)

@@ -12,10 +12,10 @@ keys it has not touched, its parent's as of its *base* (a commit of the parent),
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+from anabranch.dataclass import dataclass, field
 from anabranch.names import Ref
 
 BranchKind = Literal["environment", "sandbox", "run"]

@@ -11,7 +11,7 @@ import itertools
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from anabranch.catalog.base import (
     Tag,
 )
 from anabranch.catalog.rows import plain, provenance_from_json, provenance_to_json, utc
+from anabranch.dataclass import dataclass
 from anabranch.names import Ref, now, parse_ref
 
 _Class = TypeVar("_Class", bound=type)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
 from anabranch.catalog import queries, rules
 from anabranch.catalog.base import Branch
 from anabranch.catalog.database import Transaction
 from anabranch.catalog.schema import FOREVER
+from anabranch.dataclass import dataclass, field
 
 
 @dataclass

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from anabranch.dataclass import dataclass, field
 from anabranch.report.lines import Line, Span, duration, line
 
 if TYPE_CHECKING:

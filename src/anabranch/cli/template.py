@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import GitError, SettingsError
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -15,9 +15,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass, field
 from anabranch.diff.engine import Engine, parquet
 from anabranch.diff.sides import Pair, Side, subset
 

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
+from anabranch.dataclass import dataclass, field
 from anabranch.diff.align import Place, align, rows_at
 from anabranch.diff.engine import Engine
 from anabranch.diff.sides import Pair, Side, Sides, TableLike, row_struct

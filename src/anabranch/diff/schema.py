@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from anabranch.dataclass import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

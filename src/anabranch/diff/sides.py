@@ -7,10 +7,10 @@ a file's rows are the table's rows as they stand: no delete files, no older sche
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anabranch.dataclass import dataclass
 from anabranch.diff.engine import Engine, parquet
 from anabranch.diff.schema import match_columns, widens
 from anabranch.diff.values import identifier

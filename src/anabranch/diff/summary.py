@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from anabranch.dataclass import dataclass, field
 from anabranch.diff.engine import Engine, open_engine
 from anabranch.diff.rows import RowsDiff, compare_rows, one_sided_rows
 from anabranch.diff.schema import SchemaDiff, compare_schemas

@@ -19,11 +19,11 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+from anabranch.dataclass import dataclass
 from anabranch.git.objects import Objects, is_askable, is_full_hash
 from anabranch.git.process import call, refuse
 

@@ -10,11 +10,11 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import GitError
 from anabranch.git.containment import Containment, contains_code
 from anabranch.git.objects import Objects, is_askable, is_git_branch_name

@@ -8,9 +8,10 @@ tables and their partitions; knows nothing of calendars, refs or why a partition
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError, UnstorableError
 from anabranch.lake import clusters, manifest
 from anabranch.lake.canonical import schema_digest

@@ -7,9 +7,9 @@ sound way (another schema, delete files). Knows tables; knows nothing of refs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import IsolationError, LakeError, MissingFileError
 from anabranch.lake import manifest
 from anabranch.lake.project import is_plain_file

@@ -6,9 +6,9 @@ given the outcome for each partition, a `Slice`, and knows nothing of how it cam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import LakeError
 
 PARTITION_COLUMN = "_partition"

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass
 from anabranch.lake import avro
 from anabranch.lake.fields import Leaf
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass
 from anabranch.lake.canonical import schema_digest
 from anabranch.lake.version import Content
 

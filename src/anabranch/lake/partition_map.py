@@ -14,12 +14,12 @@ import sys
 import zlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError
 
 Json = Any

@@ -19,12 +19,12 @@ import shutil
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 from urllib.parse import unquote
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import IsolationError, LakeError, MissingFileError
 from anabranch.names import is_key, split_key
 

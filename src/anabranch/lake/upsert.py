@@ -10,10 +10,10 @@ a row that is given as it is there already changes nothing: the same upsert twic
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import LakeError, UnstorableError
 from anabranch.lake import manifest
 from anabranch.lake.arrow import conform

@@ -48,13 +48,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import LakeError, MissingFileError
 from anabranch.lake.canonical import canonical_schema, schema_digest
 from anabranch.lake.columns import ColumnSet, SetSums

@@ -14,11 +14,11 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError, UnstorableError
 from anabranch.lake import manifest
 from anabranch.lake.arrow import conform, storable_schema

@@ -7,11 +7,11 @@ nothing: a dry run is this plan, printed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.columns import Rule, Tag
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError, MaskError
 from anabranch.masking.policy import Policy
 from anabranch.masking.values import masked_type

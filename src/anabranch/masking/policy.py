@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from anabranch.columns import NULL, Rule, Tag
+from anabranch.dataclass import dataclass, field
 
 _ALGORITHM = "anabranch masks 1"
 

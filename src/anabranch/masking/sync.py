@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from anabranch.catalog.base import Branch, Catalog, Commit, CommitRequest, Entry, Provenance
 from anabranch.columns import Tag, parse_rule
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import MaskError
 from anabranch.masking.copy import append_copies, copy_table
 from anabranch.masking.plan import KEPT, MaskPlanner, MaskStep, added_files, copied, parent_facts

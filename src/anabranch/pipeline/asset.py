@@ -9,12 +9,12 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from anabranch.columns import Declared, Tag
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import SignatureError
 from anabranch.names import is_key, parse_duration
 from anabranch.pipeline.incremental import Incremental, check_declaration

@@ -8,10 +8,10 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import AnabranchError, SignatureError
 from anabranch.names import parse_duration, parse_limit
 from anabranch.pipeline.asset import Asset

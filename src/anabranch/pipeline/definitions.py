@@ -9,12 +9,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import DefinitionsError, DuplicateNameError, SignatureError, UnknownInputError
 from anabranch.names import did_you_mean
 from anabranch.pipeline.asset import Asset, Parameter, Signature

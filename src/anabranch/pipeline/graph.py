@@ -6,12 +6,12 @@ Everything above this floor plans with `Node` and `Graph` and never sees a user'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError as _Cycle
 from graphlib import TopologicalSorter
 from typing import Literal
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import CycleError, SelectionError
 from anabranch.names import did_you_mean
 from anabranch.pipeline.partition import PartitionMapping, Partitions

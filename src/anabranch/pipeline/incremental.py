@@ -12,9 +12,9 @@ import re
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import SignatureError
 from anabranch.names import did_you_mean
 from anabranch.pipeline.canonical import digest

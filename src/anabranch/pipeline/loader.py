@@ -16,11 +16,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, CodeChangedError, LoadError
 from anabranch.names import did_you_mean
 from anabranch.pipeline.definitions import Definitions

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
 from itertools import product as _product
 from typing import Any, Literal, overload
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import DefinitionsError, SelectionError
 from anabranch.lake.layout import PARTITION_COLUMN, Layout, LayoutField, Slice
 

@@ -6,9 +6,10 @@ Knows neither files nor objects: only parts, and which name of which part leads 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from anabranch.dataclass import dataclass
 from anabranch.pipeline.canonical import digest
 
 PartKind = Literal["function", "class", "constant", "module", "distribution", "sql", "resource", "opaque"]

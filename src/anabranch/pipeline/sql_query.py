@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import SignatureError
 from anabranch.names import DEFAULT_NAMESPACE
 from anabranch.pipeline.canonical import digest

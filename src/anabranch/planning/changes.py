@@ -6,10 +6,10 @@ Pure: compares a `Node` with the provenance of an entry. It knows nothing of whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from anabranch.catalog.base import Entry
+from anabranch.dataclass import dataclass
 from anabranch.pipeline.graph import Node
 from anabranch.pipeline.incremental import DECLARED, declaration
 from anabranch.planning.reads import Read, unchanged

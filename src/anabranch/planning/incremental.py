@@ -14,10 +14,10 @@ Pure: plain values in, plain values out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anabranch.catalog.base import Entry
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError
 from anabranch.lake.version import Content
 from anabranch.pipeline.graph import Node

@@ -7,11 +7,11 @@ one of a monthly one, and says nothing to an asset that is cut by keys alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from itertools import product
 from typing import Literal
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import SelectionError
 from anabranch.pipeline.partition import BETWEEN, Dimension, KeyPartitions, Keys, Partitions, TimePartitions
 

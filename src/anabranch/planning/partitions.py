@@ -8,13 +8,14 @@ partitions it has.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from anabranch.catalog.base import Entry, Found, Provenance
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import SelectionError
 from anabranch.pipeline.fingerprint import combine, fingerprint
 from anabranch.pipeline.graph import Graph, Node

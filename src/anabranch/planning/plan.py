@@ -8,12 +8,13 @@ about it come from one rule.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
 
 from anabranch.catalog.base import Entry, Found
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import SelectionError
 from anabranch.pipeline.fingerprint import fingerprint
 from anabranch.pipeline.graph import Graph, Node

@@ -11,10 +11,10 @@ Pure: compares values of the catalog; knows nothing of where they come from.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from anabranch.catalog.base import Entry, Provenance
+from anabranch.dataclass import dataclass
 from anabranch.lake.columns import ColumnSet, column_set, covering
 
 COLUMNS = "columns"

@@ -11,10 +11,11 @@ Pure, as all of planning: what has to be looked up is handed in.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from anabranch.catalog.base import Branch, Entry
+from anabranch.dataclass import dataclass, field
 from anabranch.pipeline.graph import Node
 from anabranch.planning.changes import Reason
 from anabranch.sample import Sample

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anabranch.catalog.base import Change, Commit, Entry, RunRecord, Tag
+from anabranch.dataclass import dataclass, field
 from anabranch.planning.changes import Reason
 from anabranch.running.outcome import CheckOutcome
 from anabranch.sandbox.lifecycle import SandboxInfo

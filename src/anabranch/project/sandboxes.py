@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from anabranch.catalog.base import Branch
+from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, BehindError, BranchExistsError, PromotionError, StaleError
 from anabranch.names import parse_duration
 from anabranch.project.context import Context

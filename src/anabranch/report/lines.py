@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from anabranch.dataclass import dataclass
 
 Style = Literal["", "head", "key", "good", "bad", "warn", "dim"]
 

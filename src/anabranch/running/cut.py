@@ -7,10 +7,11 @@ over as an entry, so that what a task has made stays made whatever becomes of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Entry, Provenance
+from anabranch.dataclass import dataclass, field
 from anabranch.names import now
 from anabranch.pipeline.fingerprint import combine
 from anabranch.pipeline.graph import Node

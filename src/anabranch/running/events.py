@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from anabranch.dataclass import dataclass, field
 from anabranch.names import now
 
 EventKind = Literal[

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.columns import descriptions
+from anabranch.dataclass import dataclass, field
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import CheckNode, Graph, Node

@@ -9,9 +9,9 @@ and never add a row twice. Knows pointers, no catalog.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import MissingFileError, SignatureError, StepError
 from anabranch.pipeline.incremental import Incremental, Upsert
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from anabranch.dataclass import dataclass
 from anabranch.errors import SignatureError, UnstorableError
 from anabranch.lake.file import File, StoredFile
 from anabranch.sample import Sample

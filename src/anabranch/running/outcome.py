@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anabranch.catalog.base import Entry
+from anabranch.dataclass import dataclass, field
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.fingerprint import combine
 from anabranch.pipeline.graph import CheckNode

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import SignatureError, UnstorableError
 from anabranch.pipeline.partition import Partition, Partitions
 

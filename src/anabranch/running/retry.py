@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+
+from anabranch.dataclass import dataclass
 
 LONGEST = timedelta(minutes=10)
 DELAY = timedelta(seconds=1)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from anabranch.dataclass import dataclass
 
 
 @dataclass(frozen=True)

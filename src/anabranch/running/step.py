@@ -11,13 +11,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from anabranch.columns import PROPERTY, Declared, descriptions, encode_tags
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import AnabranchError, SignatureError, StepError
 from anabranch.names import now
 from anabranch.pipeline.check import CheckResult

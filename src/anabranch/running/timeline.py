@@ -6,8 +6,10 @@ Pure values; whoever runs steps notes them, and every report tells them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
+
+from anabranch.dataclass import dataclass
 
 LIMIT = 1000
 _MESSAGE = 500

@@ -21,12 +21,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import AnabranchError, StepError
 from anabranch.running.machine import oom_kills
 from anabranch.running.retry import worth_another_try

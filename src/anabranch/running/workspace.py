@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from anabranch.catalog.base import Catalog, RunState
+from anabranch.dataclass import dataclass, field
 from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan

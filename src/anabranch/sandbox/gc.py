@@ -21,12 +21,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Catalog
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import CatalogError, RefError
 from anabranch.names import now
 from anabranch.running.lease import hold, is_dead

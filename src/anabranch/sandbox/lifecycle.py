@@ -8,11 +8,11 @@ undo it. Nothing here reads data.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from anabranch.catalog.base import Branch, Catalog, Change, Commit, CommitRequest, Entry, Point
+from anabranch.dataclass import dataclass
 from anabranch.errors import UndeterminedError
 from anabranch.names import new_id, now
 from anabranch.planning.reads import same_reads

@@ -8,10 +8,10 @@ period, are gc's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from anabranch.catalog.base import Branch, Commit, Lease, Tag
+from anabranch.dataclass import dataclass, field
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from anabranch.columns import Rule, parse_rule
+from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, SecretError
 from anabranch.git import is_git_branch_name
 from anabranch.names import parse_duration, parse_size
