@@ -235,6 +235,12 @@ class Repository(Objects):
                 )
         return found
 
+    def remote_url(self, remote: str = "origin") -> str | None:
+        """The URL of a remote, without a password, or None if there is none of that name."""
+        done = call(self.root, "config", "--get", f"remote.{remote}.url", ok=(0, 1))
+        url = done.stdout.decode("utf-8", "surrogateescape").strip()
+        return re.sub(r"(://)[^/@\s]*@", r"\1", url) or None
+
     def user(self) -> str:
         """``Name <mail>`` as git would sign a commit, or the best that can be said without git. Never fails."""
         try:

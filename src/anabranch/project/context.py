@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from anabranch.lake.storage import Scope, Storage
     from anabranch.lake.tables import Table
     from anabranch.running.events import Listener
+    from anabranch.running.lineage import LineageConfig
     from anabranch.running.merge import Merge
     from anabranch.running.run import Runner
     from anabranch.running.workspace import Place, RunOptions, Workspace
@@ -409,6 +410,34 @@ class Context:
             teardown=run.teardown_timeout,
             limits=run.limits,
             memory=run.memory.of(available_memory()),
+            lineage=self._lineage(),
+        )
+
+    def _lineage(self) -> LineageConfig | None:
+        """Where lineage is sent to, if anything says so: anabranch.toml, OpenLineage's variables or its file."""
+        own = self.settings.openlineage
+        if not own.enabled or os.environ.get("OPENLINEAGE_DISABLED", "").strip().lower() == "true":
+            return None
+        file = self.root / "openlineage.yml"
+        named = any(
+            name in ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG") or name.startswith("OPENLINEAGE__TRANSPORT")
+            for name in os.environ
+        )
+        if own.url is None and not named and not file.is_file():
+            return None
+        from anabranch.running.lineage import LineageConfig
+
+        url, api_key = self.settings.openlineage_server()
+        return LineageConfig(
+            own.namespace,
+            self.settings.project.name,
+            url,
+            api_key,
+            file if file.is_file() and not named else None,
+            self.settings.sandboxes.base,
+            self.repository.remote_url(),
+            self.git.branch,
+            self.git.commit,
         )
 
     # code and data

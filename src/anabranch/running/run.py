@@ -36,6 +36,7 @@ from anabranch.planning.world import World, is_masked
 from anabranch.running.events import Event, EventLog
 from anabranch.running.executor import Conditions, Executor
 from anabranch.running.lease import hold, is_dead
+from anabranch.running.lineage import Lineage, LineageConfig, Subject
 from anabranch.running.merge import merge_partitions, needs_merge
 from anabranch.running.outcome import CheckOutcome, Execution
 from anabranch.running.prepare import Preparation, without_secrets
@@ -459,8 +460,12 @@ class Runner(Preparation):
         logs = self.place.folder / "runs" / run_id
         events = EventLog(logs / "events.jsonl")
 
+        lineage: Lineage | None = None
+
         def listen(event: Event) -> None:
             events(event)
+            if lineage is not None:
+                lineage(event)
             # A face that fails must not fail the run.
             with contextlib.suppress(Exception):
                 options.listen(event)
@@ -477,6 +482,8 @@ class Runner(Preparation):
         )
         self.catalog.put_run(record)
         result = RunResult(run_id, planner.target, kind, "running", plan, logs=str(logs))
+        if options.lineage is not None:
+            lineage = self._lineage(options.lineage, record, target, result, resources)
         for tag in unknown_limits(
             options.limits, (node.tags for node in self.workspace.graph.nodes.values())
         ):
@@ -504,7 +511,7 @@ class Runner(Preparation):
                 conditions.listen = listen
                 conditions.admit = self.admission(planner.world)
                 executor = Executor(planner, self.workspace.pipeline, pool, conditions)
-                result.execution = executor.result
+                executor.result = result.execution
                 executor.execute(plan)
             state = "succeeded" if result.execution.ok else "failed"
         except Exception as error:
@@ -515,9 +522,19 @@ class Runner(Preparation):
             result.seconds = time.perf_counter() - started
             listen(
                 Event(
-                    "run_finished", data={"run": run_id, "state": state, "seconds": round(result.seconds, 3)}
+                    "run_finished",
+                    data={
+                        "run": run_id,
+                        "state": state,
+                        "seconds": round(result.seconds, 3),
+                        "error": failure or _failure(result),
+                    },
                 )
             )
+            if lineage is not None and (trouble := lineage.close()) is not None:
+                told = f"lineage was not sent, or not all of it: {trouble}"
+                result.warnings += (told,)
+                listen(Event("warning", data={"message": told, "place": "openlineage"}))
             events.close()
             self.catalog.put_run(
                 replace(
@@ -528,6 +545,50 @@ class Runner(Preparation):
                 )
             )
         return result
+
+    def _lineage(
+        self,
+        config: LineageConfig,
+        record: RunRecord,
+        target: Branch,
+        result: RunResult,
+        resources: str,
+    ) -> Lineage:
+        from anabranch.lake.storage import SANDBOXES, Scope, Storage
+
+        place, pipeline = self.place, self.workspace.pipeline
+        storage = Storage(place.warehouse, properties=place.properties, scope=Scope.read_only())
+        key = config.api_key or os.environ.get("OPENLINEAGE_API_KEY", "")
+        secrets = [*self._secrets(resources), key]
+        environment, own = result.target, None
+        if target.kind == "sandbox" and target.parent is not None:
+            environment = self.catalog.branch_by_id(target.parent).name
+            own = f"{place.warehouse}/{SANDBOXES}/{target.properties['storage']}"
+
+        def columns(key: str, location: str) -> list[tuple[str, str, str | None]]:
+            from anabranch.lake.tables import Table
+
+            table = Table(key, location, storage)
+            docs = {field["name"]: field.get("doc") for field in table.current_schema["fields"]}
+            return [(field.name, str(field.type), docs.get(field.name)) for field in table.schema]
+
+        return Lineage(
+            config,
+            Subject(
+                record.id,
+                record.started_at,
+                result.target,
+                environment,
+                place.warehouse,
+                own,
+                self.workspace.graph,
+                {key: bound.asset.query for key, bound in pipeline.assets.items() if bound.asset.query},
+                result.execution.outcomes,
+                result.execution.checks,
+                columns,
+                lambda text: without_secrets(text, secrets),
+            ),
+        )
 
     def _conditions(
         self,
@@ -661,6 +722,18 @@ def _forward_only(changes: Mapping[str, Entry | None]) -> dict[str, Any]:
     """For a commit's properties: the tables that still hold rows of older code, if there are some."""
     marked = {key: list(codes) for key, entry in changes.items() if (codes := mark_of(entry))}
     return {"forward_only": marked} if marked else {}
+
+
+def _failure(result: RunResult) -> dict[str, Any] | None:
+    """Why a run has failed, in a sentence."""
+    execution = result.execution
+    names = [o.key for o in execution.failed] + [c.id for c in execution.failed_checks]
+    if not names:
+        return None
+    return {
+        "type": "RunError",
+        "message": f"{', '.join(names[:10])}{' and others' if len(names) > 10 else ''} failed",
+    }
 
 
 def _message(keys: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import Graph
 from anabranch.planning.plan import Plan
 from anabranch.running.events import Listener
+from anabranch.running.lineage import LineageConfig
 from anabranch.running.outcome import Execution
 from anabranch.running.retry import RetryPolicy
 from anabranch.running.timeline import summary
@@ -81,6 +82,7 @@ class RunOptions:
         teardown: How long a step that is ended may take to tear its resources down.
         limits: Tag → how many steps whose asset carries it run at a time.
         memory: Bytes that the steps under way may take together, by their recorded peaks; None: any.
+        lineage: Where lineage is sent to, or None.
     """
 
     select: Sequence[str] = ()
@@ -98,6 +100,7 @@ class RunOptions:
     teardown: timedelta = TEARDOWN
     limits: Mapping[str, int] = field(default_factory=dict)
     memory: int | None = None
+    lineage: LineageConfig | None = None
 
 
 @dataclass

@@ -314,6 +314,27 @@ class Run(_Table):
         return tuple(value) if isinstance(value, list) else value
 
 
+class OpenLineage(_Table):
+    """Where lineage is sent to: an OpenLineage server. Other transports are told by OpenLineage's own variables, or by an
+    `openlineage.yml` beside this file.
+    """
+
+    enabled: bool = _field(
+        True,
+        "Whether lineage is sent at all where a server is known, from here or from OpenLineage's own settings.",
+    )
+    url: References | None = _field(None, "The server, such as `http://marquez:5000`.")
+    api_key: SecretStr | None = _field(None, "Its API key, best as `${OPENLINEAGE_API_KEY}`.")
+    namespace: str = _field("anabranch", "The namespace of the jobs.", min_length=1)
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_references(value.get_secret_value())
+        return value
+
+
 class History(_Table):
     """How much of the past gc leaves readable. What either rule keeps is kept."""
 
@@ -343,6 +364,7 @@ class Settings(_Table):
     )
     sandboxes: Sandboxes = _field({}, "How the sandboxes of git branches are made.")
     run: Run = _field({}, "How a plan is carried out.")
+    openlineage: OpenLineage = _field({}, "Where lineage is sent to.")
     history: History = _field({}, "How much of the past stays readable.")
     gc: Gc = _field({}, "How careful garbage collection is.")
 
@@ -513,6 +535,19 @@ class Settings(_Table):
         if not text.startswith("sqlite:///"):
             return text
         return f"sqlite:///{os.path.normpath(data_root.absolute() / text.removeprefix('sqlite:///'))}"
+
+    def openlineage_server(self, environ: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
+        """URL and API key of the OpenLineage server, in plain text. Raises SecretError as `warehouse_uri` does."""
+        own = self.openlineage
+        key = own.api_key.get_secret_value() if own.api_key is not None else None
+        return (
+            None
+            if own.url is None
+            else resolve_references(own.url, environ, place=self.place("openlineage", "url")),
+            None
+            if key is None
+            else resolve_references(key, environ, place=self.place("openlineage", "api_key")),
+        )
 
     def warehouse_properties(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Settings of the object store with their secrets in plain text. Raises SecretError as `warehouse_uri` does."""
