@@ -58,6 +58,11 @@ SAYS_YES = Evidence(
 )
 
 
+def no_partitions(*_: Entry) -> Entry:
+    """No table of these histories is cut into partitions, so none is ever merged."""
+    raise AssertionError("nothing here has partitions to merge")
+
+
 class Clock:
     """Moves by a millisecond whenever it is asked, so that no two moments are the same; by more when told."""
 
@@ -313,7 +318,9 @@ class Story(RuleBasedStateMachine):
         if Point(self.production, number) not in readable(self.catalog):
             return
         before = self.catalog.branch_by_id(sandbox.id)
-        moved = sync_sandbox(self.catalog, before, number, author=AUTHOR, git_commit=None)
+        moved = sync_sandbox(
+            self.catalog, before, number, author=AUTHOR, git_commit=None, merge=no_partitions
+        )
         after = self.catalog.branch_by_id(sandbox.id)
         assert (after.head > before.head) == (number != sandbox.base or bool(moved.dropped))
         if after.head > before.head:
@@ -342,7 +349,13 @@ class Story(RuleBasedStateMachine):
             self.catalog.branch_by_id(self.production),
         )
         branch, moved = bring_up(
-            self.catalog, branch, environment, stale_inputs="rerun", author=AUTHOR, git_commit=None
+            self.catalog,
+            branch,
+            environment,
+            stale_inputs="rerun",
+            author=AUTHOR,
+            git_commit=None,
+            merge=no_partitions,
         )
         if moved is not None:
             self.moved(sandbox, environment.head)
@@ -406,7 +419,13 @@ class Story(RuleBasedStateMachine):
 
     def publish(self, prepared: Prepared):
         return publish(
-            self.catalog, prepared, author=AUTHOR, git_commit=None, definitions="", git_branch=None
+            self.catalog,
+            prepared,
+            author=AUTHOR,
+            git_commit=None,
+            definitions="",
+            git_branch=None,
+            merge=no_partitions,
         )
 
     @rule(back=st.integers(1, 4))

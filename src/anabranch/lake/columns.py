@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from anabranch.lake.canonical import schema_digest
@@ -39,6 +40,7 @@ def set_text(names: ColumnSet) -> str:
     return ",".join(name if _PLAIN.fullmatch(name) else json.dumps(name) for name in names)
 
 
+@lru_cache(maxsize=4096)
 def parse_set(text: str) -> ColumnSet:
     """What `set_text` made of a set."""
     return tuple(json.loads(part) if part.startswith('"') else part for part in _PART.findall(text))
