@@ -5,12 +5,13 @@ import sys
 import threading
 import time
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from anabranch.diff import diff_tables
-from anabranch.diff.engine import open_engine
+from anabranch.diff.engine import open_engine, shared_engine
 
 FOREVER = "SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE a.range % 7 = b.range"
 
@@ -112,3 +113,36 @@ def test_importing_the_diff_loads_neither_arrow_nor_duckdb():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_comparisons_within_a_shared_engine_see_nothing_of_each_other(tmp_path):
+    with shared_engine():
+        with open_engine(temp_directory=tmp_path) as first:
+            first.execute("CREATE TEMP TABLE one AS SELECT 1 AS n")
+            first.execute("SET TimeZone = 'Asia/Tokyo'")
+        with open_engine(temp_directory=tmp_path) as second:
+            assert second.rows("SELECT current_setting('TimeZone')") == [("UTC",)]
+            with pytest.raises(duckdb.CatalogException):
+                second.rows("SELECT n FROM one")
+        assert len(list(tmp_path.iterdir())) <= 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shared_engine_keeps_to_the_limits_of_each_comparison(tmp_path):
+    with shared_engine():
+        with open_engine(threads=1, temp_directory=tmp_path) as narrow:
+            assert narrow.threads == 1
+        with open_engine(threads=2, temp_directory=tmp_path) as wide:
+            assert wide.threads == 2
+        with open_engine(threads=1, temp_directory=tmp_path) as again:
+            assert again.threads == 1
+    with open_engine(threads=1) as after, open_engine(threads=1) as beside:
+        after.execute("CREATE TABLE t AS SELECT 1 AS n")
+        with pytest.raises(duckdb.CatalogException):
+            beside.rows("SELECT n FROM t")
+
+
+def test_a_shared_engine_ends_although_a_comparison_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), shared_engine(), open_engine(temp_directory=tmp_path):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []

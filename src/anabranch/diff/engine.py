@@ -9,9 +9,10 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from anabranch.diff.values import literal
 
@@ -111,6 +112,52 @@ def open_engine(
         threads: Threads; as many as there are cores if None.
         on_progress: Called in the caller's thread with the share that is done, 0 to 1.
     """
+    shared = _SHARED.get()
+    wanted = (memory_limit, temp_directory, threads)
+    with ExitStack() as own:
+        if shared is None:
+            connection = own.enter_context(_database(*wanted))
+        else:
+            if wanted not in shared.databases:
+                shared.databases[wanted] = shared.stack.enter_context(_database(*wanted))
+            connection = own.enter_context(closing(shared.databases[wanted].cursor()))
+        # Values that differ only by the session's zone must not look different.
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        ((count,),) = connection.execute("SELECT current_setting('threads')").fetchall()
+        yield Engine(connection, int(count), on_progress)
+
+
+@contextmanager
+def shared_engine() -> Iterator[None]:
+    """Comparisons within use one DuckDB, one after the other: to start it takes longer than to compare small tables.
+
+    Each still has a connection of its own, whose temporary tables end with it. Nothing is started before it is wanted.
+    """
+    with ExitStack() as stack:
+        token = _SHARED.set(_Shared(stack))
+        try:
+            yield
+        finally:
+            _SHARED.reset(token)
+
+
+_Wanted: TypeAlias = "tuple[str | None, Path | None, int | None]"
+
+
+class _Shared:
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        self.databases: dict[_Wanted, duckdb.DuckDBPyConnection] = {}
+
+
+_SHARED: ContextVar[_Shared | None] = ContextVar("shared engine", default=None)
+
+
+@contextmanager
+def _database(
+    memory_limit: str | None, temp_directory: Path | None, threads: int | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="anabranch-diff-", dir=temp_directory) as folder:
@@ -124,15 +171,8 @@ def open_engine(
             config["memory_limit"] = memory_limit
         if threads is not None:
             config["threads"] = str(threads)
-        connection = duckdb.connect(":memory:", config=config)
-        try:
-            # Values that differ only by the session's zone must not look different.
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET enable_progress_bar = false")
-            ((count,),) = connection.execute("SELECT current_setting('threads')").fetchall()
-            yield Engine(connection, int(count), on_progress)
-        finally:
-            connection.close()
+        with closing(duckdb.connect(":memory:", config=config)) as connection:
+            yield connection
 
 
 def parquet(paths: Sequence[str]) -> str:

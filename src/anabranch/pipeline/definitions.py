@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -335,6 +336,9 @@ def _cut(node: Node) -> list[str]:
 
 
 def _relative(file: str, line: int, reader: CodeReader) -> str:
+    root = f"{reader.project_root}{os.sep}"
+    if file.startswith(root) and f"{os.sep}.." not in file:
+        return f"{file[len(root) :].replace(os.sep, '/')}:{line}"
     try:
         return f"{Path(file).resolve().relative_to(reader.project_root).as_posix()}:{line}"
     except ValueError:

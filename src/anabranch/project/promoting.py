@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Branch, Entry
+from anabranch.diff.engine import shared_engine
 from anabranch.errors import CheckError, DirtyError, GateError, PromotionError, StaleError
 from anabranch.gate import Approval, TableChange
 from anabranch.names import now
@@ -337,15 +338,16 @@ class Promoter:
             forward_only=options.forward_only,
         )
         rules = context.environment_settings(environment.name).promote
-        return prepare(
-            self._catalog,
-            sandbox,
-            environment,
-            graph,
-            rules,
-            evidence,
-            stale_inputs=rules.stale_inputs,
-        )
+        with shared_engine():
+            return prepare(
+                self._catalog,
+                sandbox,
+                environment,
+                graph,
+                rules,
+                evidence,
+                stale_inputs=rules.stale_inputs,
+            )
 
     def _approvals(self, sandbox: Branch) -> list[Approval]:
         notes = self._catalog.notes("approval", f"{sandbox.id}/")
