@@ -35,6 +35,7 @@ def column_set(names: Iterable[str]) -> ColumnSet:
     return tuple(sorted({name.lower() for name in names}))
 
 
+@lru_cache(maxsize=4096)
 def set_text(names: ColumnSet) -> str:
     """A set as the text it is kept under: ``amount,id``; names that are no plain words stand in double quotes."""
     return ",".join(name if _PLAIN.fullmatch(name) else json.dumps(name) for name in names)

@@ -11,11 +11,12 @@ Pure: compares values of the catalog; knows nothing of where they come from.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from anabranch.catalog.base import Entry, Provenance
-from anabranch.dataclass import dataclass
-from anabranch.lake.columns import ColumnSet, column_set, covering
+from anabranch.dataclass import dataclass, field
+from anabranch.lake.columns import ColumnSet, column_set, covering, set_text
 
 COLUMNS = "columns"
 """In an entry's extra: versions of sets of its columns, by the set's text."""
@@ -31,22 +32,29 @@ class Read:
         version: What its fingerprint is made with: the columns' version where it is known, else the table's.
         table: The version of the whole table.
         names: The columns that it reads; None: all.
-        offered: All versions that stand for what it reads.
+        kept: The versions of sets of columns that the input keeps.
     """
 
     version: str
     table: str
-    names: ColumnSet | None
-    offered: tuple[str, ...]
+    names: ColumnSet | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """All versions that stand for what it reads."""
+        return (*(() if self.names is None else covering(self.kept, self.names)), self.table)
 
 
 def read_of(names: Collection[str] | None, entry: Entry) -> Read:
     """What counts of an input for an asset that reads these columns of it; None: all."""
     if names is None:
-        return Read(entry.version, entry.version, None, (entry.version,))
+        return Read(entry.version, entry.version)
     wanted = column_set(names)
-    offered = (*covering(entry.provenance.extra.get(COLUMNS) or {}, wanted), entry.version)
-    return Read(offered[0], entry.version, wanted, offered)
+    kept: Mapping[str, str] = entry.provenance.extra.get(COLUMNS) or {}
+    own = kept.get(set_text(wanted))
+    read = Read(own or entry.version, entry.version, wanted, kept)
+    return read if own or not kept else replace(read, version=read.offered[0])
 
 
 def read_record(reads: Mapping[str, Read]) -> dict[str, Any]:
@@ -67,7 +75,8 @@ def compared(made: Provenance, key: str) -> str | None:
 def unchanged(made: Provenance, key: str, read: Read) -> bool:
     """Whether what is read of an input is what an entry was made from."""
     known = {compared(made, key), made.inputs.get(key)} - {None}
-    return not known.isdisjoint(read.offered)
+    # Nearly always one of these two; the others are looked for where they are not.
+    return read.version in known or read.table in known or not known.isdisjoint(read.offered)
 
 
 def same_reads(made: Provenance, key: str, present: Entry | None) -> bool:
