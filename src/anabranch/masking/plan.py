@@ -13,13 +13,14 @@ from anabranch.catalog.base import Entry, Provenance
 from anabranch.columns import Rule, Tag
 from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError, MaskError
+from anabranch.masking.cuts import changed_partitions, is_cut
 from anabranch.masking.policy import Policy
 from anabranch.masking.values import masked_type
 
 if TYPE_CHECKING:
     from anabranch.lake.tables import Table
 
-Action = Literal["mask", "append", "note", "same", "drop", "leave"]
+Action = Literal["mask", "append", "partitions", "note", "same", "drop", "leave"]
 KEPT = ("row_key", "resources")
 """What of a parent's further provenance its copy keeps."""
 
@@ -30,7 +31,8 @@ class MaskStep:
 
     Attributes:
         key: The table or file.
-        action: ``mask`` it anew; ``append``: mask the files that were added to it; ``note``: its data stands, its
+        action: ``mask`` it anew; ``append``: mask the files that were added to it;
+            ``partitions``: mask those of its partitions that have other content; ``note``: its data stands, its
             provenance has changed; ``same``: nothing; ``drop``: its parent is gone; ``leave``: a file that is not taken over.
         reason: Why, in a phrase.
         rules: Column → rule.
@@ -113,6 +115,10 @@ class MaskPlanner:
                 action: Action = "same" if same else "note"
                 reason = "nothing changed" if same else "its data is the same, and was made anew"
                 return MaskStep(entry.key, action, reason, *told, entry.provenance.rows, entry, digest)
+            some = self._partitions(entry, mine, before["location"], told[0])
+            if some is not None:
+                reason = f"{some} of its partitions changed"
+                return MaskStep(entry.key, "partitions", reason, *told, entry.provenance.rows, entry, digest)
             if self._appended(entry, before["location"]):
                 reason = "files were added to it"
                 return MaskStep(entry.key, "append", reason, *told, entry.provenance.rows, entry, digest)
@@ -153,6 +159,17 @@ class MaskPlanner:
                     column=column,
                 )
         return rules, undeclared
+
+    def _partitions(self, entry: Entry, mine: Entry, location: str, rules: Mapping[str, str]) -> int | None:
+        """How many partitions of a table have to be masked anew or go; None where it is not masked by partitions."""
+        new, copy = self._open(entry), self._open(mine)
+        if copy.partition_map is None or not is_cut(new, rules):
+            return None
+        try:
+            found = changed_partitions(self._open(Entry(entry.key, "table", location, "")), new)
+        except LakeError:  # gc may have taken the earlier state
+            return None
+        return None if found is None else len(found[0] | found[1])
 
     def _appended(self, entry: Entry, location: str) -> bool:
         """Whether a table holds all files of its earlier state as they were, and some more."""

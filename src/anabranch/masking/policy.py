@@ -11,8 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from anabranch.columns import NULL, Rule, Tag
+from anabranch.columns import KEEP, NULL, Rule, Tag
 from anabranch.dataclass import dataclass, field
+from anabranch.lake.layout import PARTITION_COLUMNS as ADDED
 
 _ALGORITHM = "anabranch masks 1"
 
@@ -74,7 +75,8 @@ class Policy:
         rules: dict[str, Rule] = {}
         undeclared = []
         for column in columns:
-            rule = self.rule(key, column, tags)
+            # What the lake adds to a partitioned table holds keys that stand in the code.
+            rule = KEEP if column in ADDED else self.rule(key, column, tags)
             if rule is None:
                 undeclared.append(column)
             rules[column] = rule or NULL

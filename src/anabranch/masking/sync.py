@@ -16,6 +16,7 @@ from anabranch.columns import Tag, parse_rule
 from anabranch.dataclass import dataclass, field
 from anabranch.errors import MaskError
 from anabranch.masking.copy import append_copies, copy_table
+from anabranch.masking.cuts import changed_partitions, copy_partitions, is_cut
 from anabranch.masking.plan import KEPT, MaskPlanner, MaskStep, added_files, copied, parent_facts
 from anabranch.masking.policy import Policy
 from anabranch.names import new_id, now
@@ -129,7 +130,7 @@ class Masker:
                 key: entry for key, entry in self.catalog.own(branch.point).items() if entry is not None
             }
             for step in steps:
-                if step.action in ("mask", "append", "note"):
+                if step.action in ("mask", "append", "partitions", "note"):
                     mine = self.catalog.get(branch.point, step.key)
                     entry = self._entry(step, environment, parent, mine, result)
                     self.catalog.commit(
@@ -193,9 +194,7 @@ class Masker:
         started = time.perf_counter()
         written: Written | None = None
         if step.action != "note":
-            written = self._write(step, origin, mine)
-            result.rows += written.rows or 0
-            result.bytes += written.bytes
+            written = self._write(step, origin, mine, result)
         location = written.location if written is not None else mine.location if mine is not None else ""
         version = written.version if written is not None else mine.version if mine is not None else ""
         made = origin.provenance
@@ -227,6 +226,7 @@ class Masker:
                     bytes=written.bytes if written is not None else kept.bytes,
                     seconds=made.seconds,
                     memory=made.memory,
+                    partitions=self._cut(origin, location),
                     extra=extra,
                 )
             ),
@@ -236,40 +236,88 @@ class Masker:
         self.listen(Event("step_finished", step.key, {**told, "version": version, "same_content": same}))
         return entry
 
-    def _write(self, step: MaskStep, origin: Entry, mine: Entry | None) -> Written:
+    def _write(self, step: MaskStep, origin: Entry, mine: Entry | None, result: SyncResult) -> Written:
+        """Writes what a step says, and counts what it has masked."""
         if origin.kind == "file":
-            return self._write_file(origin)
+            file = self._write_file(origin)
+            result.bytes += file.bytes
+            return file
         rules = {column: parse_rule(rule) for column, rule in step.rules.items()}
         source = self._open(origin)
         previous = self._open(mine) if mine is not None and mine.kind == "table" else None
+        seen = [0]
 
         def progress(rows: int) -> None:
+            seen[0] = rows
             self.listen(Event("step_progress", step.key, {"rows": rows}))
 
-        if step.action == "append":
+        earlier: Table | None = None
+        if step.action in ("append", "partitions"):
             assert mine is not None
-            assert previous is not None
-            before = Entry(step.key, "table", mine.provenance.extra["parent"]["location"], "")
-            added = added_files(self._open(before), source)
-            return append_copies(
+            earlier = self._open(Entry(step.key, "table", mine.provenance.extra["parent"]["location"], ""))
+        if is_cut(source, step.rules):
+            found = changed_partitions(earlier, source) if earlier is not None else None
+            done, size = copy_partitions(
                 self.storage,
                 source,
-                added,
+                rules,
+                self.key,
+                family=str(origin.provenance.partitions.get("family", "")),
+                previous=previous,
+                keys=found[0] if found is not None else None,
+                gone=found[1] if found is not None else (),
+                threads=self.threads,
+                on_progress=progress,
+            )
+        elif earlier is not None:
+            assert previous is not None
+            done = append_copies(
+                self.storage,
+                source,
+                added_files(earlier, source),
                 rules,
                 self.key,
                 previous=previous,
                 threads=self.threads,
                 on_progress=progress,
             )
-        return copy_table(
-            self.storage,
-            source,
-            rules,
-            self.key,
-            previous=previous,
-            threads=self.threads,
-            on_progress=progress,
-        )
+            size = done.bytes - previous.bytes
+        else:
+            done = copy_table(
+                self.storage,
+                source,
+                rules,
+                self.key,
+                previous=previous,
+                threads=self.threads,
+                on_progress=progress,
+            )
+            size = done.bytes
+        result.rows += seen[0]
+        result.bytes += size
+        return done
+
+    def _cut(self, origin: Entry, location: str) -> dict[str, Any]:
+        """What a copy's provenance says of its partitions; nothing where it is one piece."""
+        parent = origin.provenance.partitions
+        if origin.kind != "table" or not parent:
+            return {}
+        states = self._open(Entry(origin.key, "table", location, "")).partition_map
+        if states is None:
+            return {}
+        family = str(parent.get("family", ""))
+        return {
+            **{name: parent[name] for name in ("identity", "family", "ranges") if name in parent},
+            "families": {family: len(states)},
+            "count": len(states),
+            "digest": states.digest,
+            "versions": states.versions_digest,
+            "accepted": [],
+            "settled": None,
+            "redo": [],
+            "arrived": [],
+            "seconds": parent.get("seconds"),
+        }
 
     def _write_file(self, origin: Entry) -> Written:
         from anabranch.lake.file import StoredFile
@@ -296,7 +344,7 @@ class Masker:
         result: SyncResult,
         token: str,
     ) -> Commit:
-        done = result.with_action("mask", "append")
+        done = result.with_action("mask", "append", "partitions")
         return self.catalog.commit(
             CommitRequest(
                 branch=environment.id,

@@ -29,7 +29,7 @@ def sync_lines(result: SyncResult, *, limit: int | None = None, verbose: bool = 
     """What a sync did, or would do."""
     title = f"{result.environment}, masked from {result.parent}"
     lines = [line(head(title))]
-    worked = result.with_action("mask", "append", "drop")
+    worked = result.with_action("mask", "append", "partitions", "drop")
     shown = worked if verbose else worked[:_SHOWN]
     lines += columns([_row(step) for step in shown], limit=limit, give=2)
     if len(worked) > len(shown):
@@ -50,8 +50,7 @@ def _row(step: MaskStep) -> list[Span | str]:
     hidden = [f"{name} {rule}" for name, rule in step.rules.items() if rule != "keep"]
     told = listed(hidden, 6) if hidden else "every column is kept" if step.rules else ""
     rows = count(step.rows, "row") if step.rows is not None else "file"
-    what = "mask" if step.action == "mask" else "append"
-    return [Span(what, "warn"), key(step.key), f"{step.reason}, {rows}", told]
+    return [Span(step.action, "warn"), key(step.key), f"{step.reason}, {rows}", told]
 
 
 def _undeclared(result: SyncResult) -> list[Line]:
@@ -68,7 +67,7 @@ def _undeclared(result: SyncResult) -> list[Line]:
 
 def _end(result: SyncResult) -> list[Line]:
     if result.state == "dry_run":
-        worked = result.with_action("mask", "append", "drop", "note")
+        worked = result.with_action("mask", "append", "partitions", "drop", "note")
         return [hint(f"anabranch sync {result.environment}" if worked else "nothing to do")]
     if result.state == "nothing":
         return [line(dim(f"{result.environment} is up to date"))]

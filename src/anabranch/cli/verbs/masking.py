@@ -18,7 +18,7 @@ SYNC = {
     "parent": "ref of the parent's commit that it is a copy of",
     "state": "published, nothing or dry_run",
     "commit": "ref of the commit, or null",
-    "steps": "list of steps: asset, action (mask, append, note, same, drop, leave), reason, columns (name → rule), undeclared, rows",
+    "steps": "list of steps: asset, action (mask, append, partitions, note, same, drop, leave), reason, columns (name → rule), undeclared, rows",
     "undeclared": "asset → columns that nobody has declared, and that are therefore masked",
     "rows": "rows that were masked",
     "bytes": "bytes that were written",
