@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from masked_world import search
 from story_shop import ran
 
-from anabranch.errors import MaskError
+from anabranch.errors import IsolationError, MaskError
+from anabranch.running.executor import Executor
 
 DEFINITIONS = """
 import json
@@ -174,3 +177,69 @@ def test_windows_of_time_are_copied_as_they_are_cut(make_people, unit, end):
     assert copy.rows == real.rows > 0
     people.switch("feature", new=True)
     assert ran(people.run()) == []
+
+
+INCREMENTAL = """
+import json
+import pathlib
+
+import anabranch as ab
+import pyarrow as pa
+
+HERE = pathlib.Path(__file__).parent.parent
+SCHEMA = pa.schema([("id", pa.int64()), ("email", pa.string()), ("city", pa.string())])
+
+
+@ab.asset(key="id", refresh="always", columns={"id": ab.pii, "email": ab.pii, "city": ab.keep})
+def people() -> pa.Table:
+    rows = json.loads((HERE / "people.json").read_text())
+    return pa.Table.from_pylist([{name: row[name] for name in SCHEMA.names} for row in rows], SCHEMA)
+
+
+@ab.asset(key="id", incremental="append", columns={"id": ab.pii, "email": ab.pii, "city": ab.keep})
+def seen(people: ab.Changes) -> pa.Table:
+    return people.added.to_arrow()
+
+
+defs = ab.Definitions(assets=[people, seen])
+"""
+
+
+def test_an_incremental_asset_goes_on_from_nothing_that_is_not_masked(make_people):
+    people = make_people(definitions=INCREMENTAL)
+    assert people.run().ok
+    people.hire(5)
+    assert people.run().ok
+    people.sync()
+    people.switch("feature", new=True)
+    assert ran(people.run()) == []
+    people.edit(
+        "people/definitions.py",
+        "return people.added.to_arrow()",
+        "return people.added.to_arrow().slice(0, 3)",
+    )
+    assert ran(people.run()) == ["seen"]
+    rows = people.rows("seen")
+    assert {len(row["email"]) for row in rows} == {32}
+    context = people.project.context
+    worlds = [context.catalog.branch("staging"), context.catalog.branch("feature")]
+    assert search(context, worlds, people.people) == []
+
+
+def test_a_step_that_was_given_a_pointer_out_of_its_world_reads_nothing(make_people, monkeypatch):
+    """Were a plan ever wrong, the step would be refused before it opened a file."""
+    people = make_people()
+    people.run()
+    people.sync()
+    real = people.project.tables("production")["people"]
+    people.switch("feature", new=True)
+    people.edit("people/definitions.py", "select city, count(*)", "select upper(city) as city, count(*)")
+    honest = Executor._sources
+
+    def wrong(self, keys, **options):
+        found = honest(self, keys, **options)
+        return {key: dataclasses.replace(each, location=real.location) for key, each in found.items()}
+
+    monkeypatch.setattr(Executor, "_sources", wrong)
+    with pytest.raises(IsolationError, match="from outside of the masked environment staging"):
+        people.run()

@@ -19,6 +19,7 @@ U64 = npt.NDArray[np.uint64]
 
 _SALT = b"anabranch masks 1"
 _ROUNDS = 8
+_BLOCK = 1 << 16  # numbers whose words stay near the processor through all rounds
 _INIT = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
 
 
@@ -62,6 +63,12 @@ class Key:
 
     def permute(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Whole numbers of 64 bits, each replaced by its image: one to one, and within 32 bits for those that are."""
+        out = np.empty_like(numbers)
+        for start in range(0, len(numbers), _BLOCK):
+            out[start : start + _BLOCK] = self._permuted(numbers[start : start + _BLOCK])
+        return out
+
+    def _permuted(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         out = np.empty_like(numbers)
         small = (numbers >= -(2**31)) & (numbers < 2**31)
         out[small] = self._permute_small(numbers[small].astype(np.int32)).astype(np.int64)

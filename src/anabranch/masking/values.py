@@ -6,7 +6,6 @@ A null stays null under every rule. A rule that can't be applied to a type is re
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from decimal import ROUND_FLOOR, Decimal, localcontext
 from functools import lru_cache
@@ -141,6 +140,7 @@ def _permuted(array: pa.Array, key: Key) -> pa.Array:
 
 
 def _bucket(array: pa.Array, argument: str) -> pa.Array:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -152,13 +152,33 @@ def _bucket(array: pa.Array, argument: str) -> pa.Array:
         return pc.floor_temporal(array, unit=argument).cast(kind)
     width = Decimal(argument)
     if pa.types.is_integer(kind):
-        step = int(width)
-        least = -(2 ** (kind.bit_width - 1))
-        return _each(array, lambda value: max(value // step * step, least))
+        return _whole_buckets(array, int(width))
     if pa.types.is_decimal(kind):
         return _each(array, lambda value: _floored(value, width, kind.scale))
-    step_f = float(width)
-    return _each(array, lambda value: math.floor(value / step_f) * step_f if math.isfinite(value) else value)
+    numbers = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        floors = np.floor(numbers / float(width)) * float(width)
+    floors = np.where(np.isfinite(numbers), floors, numbers).astype(numbers.dtype)
+    # A zero has no sign to tell.
+    return pa.array(floors + 0.0, kind, mask=array.is_null().to_numpy(zero_copy_only=False))
+
+
+def _whole_buckets(array: pa.Array, width: int) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    least = -(2 ** (kind.bit_width - 1))
+    nulls = array.is_null().to_numpy(zero_copy_only=False)
+    numbers = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    if width >= 2**62:
+        floors = [max(int(number) // width * width, least) for number in numbers]
+        return pa.array(floors, pa.int64(), mask=nulls).cast(kind)
+    rest = np.mod(numbers, np.int64(width))
+    # What lies below the least number of the type begins at it.
+    floors_n = np.where(numbers < least + rest, least, numbers - rest)
+    return pa.array(floors_n, pa.int64(), mask=nulls).cast(kind)
 
 
 def _floored(value: Decimal, width: Decimal, scale: int) -> Decimal:

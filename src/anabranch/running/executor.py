@@ -45,7 +45,7 @@ class Conditions:
 
     Attributes:
         template: The fields of `StepTask` that all steps share.
-        admit: Called with each asset before it starts; raises where its world does not take it.
+        admit: Called with each task before it starts; raises where its world does not take it.
         commit: Called with each new or adopted entry, in order: none before those that it was made from.
         known_check: Fingerprint → a result that is known already, or None.
         keep_check: Called with each check's outcome that was not known; one without a result takes back an earlier one.
@@ -65,7 +65,7 @@ class Conditions:
     template: StepTask
     commit: Callable[[Entry, Step], None]
     provenance: Provenance
-    admit: Callable[[str], None] = lambda _: None
+    admit: Callable[[StepTask], None] = lambda _: None
     known_check: Callable[[str], CheckResult | None] = lambda _: None
     keep_check: Callable[[CheckOutcome], None] = lambda _: None
     resources: Callable[[str], Mapping[str, str]] = lambda _: {}
@@ -368,7 +368,6 @@ class Executor:
         return entry.version if entry is not None else None
 
     def _start_asset(self, key: str, step: Step) -> None:
-        self.conditions.admit(key)
         bound = self.pipeline.assets[key]
         present = self.planner.view.get(key)
         task = replace(
@@ -425,6 +424,7 @@ class Executor:
         )
 
     def _submit(self, task: StepTask, step: Step | None) -> None:
+        self.conditions.admit(task)
         self._running[task.key] = (task, step)
         timeout = self._timeout_of(task)
         if timeout is not None:

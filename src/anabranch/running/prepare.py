@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anabranch.catalog.base import Branch, Entry, Found
-from anabranch.errors import MaskError, StepError
+from anabranch.errors import StepError
 from anabranch.names import now
 from anabranch.pipeline.resource import HIDDEN
 from anabranch.planning.partition_words import PartitionSelection
 from anabranch.planning.partitions import PartitionPlanner
 from anabranch.planning.plan import Planner
 from anabranch.planning.world import World, is_masked
+from anabranch.running.guard import Guard
 from anabranch.running.machine import available_memory
 from anabranch.running.step import StepTask
 from anabranch.running.worker import InlinePool, Pool, ProcessPool, Progress
@@ -115,21 +116,18 @@ class Preparation:
         storage = Storage(self.place.warehouse, properties=self.place.properties)
         return Table(entry.key, entry.location, storage, version=entry.version)
 
-    def admission(self, world: World) -> Callable[[str], None]:
-        """Refuses, before it starts, an asset that would bring what is not masked into a world of masked copies."""
-        graph = self.workspace.graph
+    def guard(self, world: World, environment: Branch) -> Guard:
+        """What keeps everything that is not masked out of a world of masked copies."""
+        warehouse = self.place.warehouse
 
-        def admit(key: str) -> None:
-            if world.outside(graph[key]):
-                what = "reads the outside world" if graph[key].inputs else "is a source"
-                raise MaskError(
-                    f"{key} {what}, and what it brings is not masked: it can't run on {world.environment}",
-                    hint=f"leave it out with --select, try it in a sandbox on another base, or name it in"
-                    f" unmasked_sources of [environments.{world.environment}] if it holds nothing to hide",
-                    asset=key,
-                )
+        def folders() -> list[str]:
+            from anabranch.lake.storage import Scope
 
-        return admit
+            known = self.catalog.branches(kind="sandbox", include_closed=True)
+            own = [Scope.sandbox(str(b.properties["storage"])) for b in known if b.parent == environment.id]
+            return [f"{warehouse}/{scope.folder}/" for scope in (Scope.masked(world.masked), *own)]
+
+        return Guard(world, self.workspace.graph, folders)
 
     def _sources(self, words: Sequence[str]) -> set[str]:
         graph = self.workspace.graph

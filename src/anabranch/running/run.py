@@ -76,9 +76,9 @@ class Runner(Preparation):
             sandbox = self.catalog.branch_by_id(sandbox.id)
             planner = self.planner(sandbox, environment, options, resources=resources)
             plan = planner.plan()
-            admit = self.admission(planner.world)
+            guard = self.guard(planner.world, environment)
             for step in plan.with_action("run", "depends"):
-                admit(step.key)
+                guard.asset(step.key)
             below = self.catalog.entries(sandbox.base_point) if sandbox.base_point is not None else {}
 
             def commit(entry: Entry, step: Step) -> None:
@@ -422,11 +422,16 @@ class Runner(Preparation):
                 lambda *_: None,
                 branch,
             )
+            conditions.admit = self.guard(world, self._below(branch)).task
             if fresh:
                 conditions.known_check = lambda _: None
             return Executor(
                 planner, self.workspace.pipeline, pool, conditions, checks=[check.id for check in checks]
             ).execute(plan)
+
+    def _below(self, branch: Branch) -> Branch:
+        """The environment that a sandbox stands on; an environment itself."""
+        return branch if branch.parent is None else self.catalog.branch_by_id(branch.parent)
 
     def known_check(self, fingerprint: str) -> CheckResult | None:
         """A check's result on exactly these versions, if it was ever judged."""
@@ -509,7 +514,7 @@ class Runner(Preparation):
                     self._template(resources, scope), run_id, options, resources, commit, branch
                 )
                 conditions.listen = listen
-                conditions.admit = self.admission(planner.world)
+                conditions.admit = self.guard(planner.world, self._below(target)).task
                 executor = Executor(planner, self.workspace.pipeline, pool, conditions)
                 executor.result = result.execution
                 executor.execute(plan)
