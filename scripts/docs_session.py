@@ -128,6 +128,8 @@ _ALIKE = [
     (re.compile(r"\b(?=[0-9a-hjkmnp-tv-z]*\d)1[0-9a-hjkmnp-tv-z]{15}\b"), "ID"),
     (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{7,64}\b|\b[0-9a-f]{8}\b"), "HASH"),
     (re.compile(r"about .* of computing"), "about TIME of computing"),
+    # How many commits a sandbox's run makes depends on how many workers there are.
+    (re.compile(r"(?<![\w-])(?!production@|staging@)([A-Za-z][\w-]*)@\d+"), r"\1@NUMBER"),
     (re.compile(r"\bin \d+\.\d+s\b"), "in TIME"),
     (re.compile(r"~?\b\d+(\.\d+)? (ms|s|min|h)\b( \d+ s)?"), "TIME"),
     (re.compile(r"\b[\d,]+(\.\d+)? (B|kB|MB|GB)(?!\w)"), "SIZE"),

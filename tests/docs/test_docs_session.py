@@ -139,3 +139,9 @@ def test_a_command_may_go_on_in_the_next_line():
     (block,) = blocks_of(page("```console", "$ echo 'a", "> b'", "a", "b", "```"))
     (call,) = calls_of(block)
     assert (call.command, call.shown) == ("echo 'a\nb'", ["a", "b"])
+
+
+def test_commits_of_a_sandbox_are_alike_and_those_of_an_environment_are_not():
+    assert agree(["production@1 → warmer@2"], ["production@1 → warmer@9"])
+    assert not agree(["production@1 → warmer@2"], ["production@2 → warmer@2"])
+    assert not agree(["production@1 → warmer@2"], ["production@1 → colder@2"])

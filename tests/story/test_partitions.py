@@ -401,3 +401,21 @@ def test_now_is_asked_for_nothing_that_still_goes_on(market):
     assert plan.steps["sales"].partitions.run == ()
     result = market.shop.run("sales", "taxed")
     assert result.execution.outcomes["taxed"].state == "blocked"
+
+
+def test_what_a_partition_takes_is_the_mean_of_all_that_this_code_has_made(market, monkeypatch):
+    shop = market.shop
+    assert shop.run(partitions="..2013-01-09").ok
+
+    def each() -> float:
+        return shop.project.tables("production")["taxed"].provenance.partitions["seconds"]
+
+    before = each()
+    from anabranch.running.cut import Cut
+
+    put = Cut.put
+    monkeypatch.setattr(
+        Cut, "put", lambda self, *args, **words: put(self, *args, **words | {"seconds": 60.0})
+    )
+    assert shop.run().ok
+    assert each() == pytest.approx((9 * before + 60) / 10)

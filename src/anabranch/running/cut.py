@@ -329,7 +329,16 @@ class Cut:
             self.storage, self.node, self.present, made, work, making, renames=renames, docs=docs
         )
         self.made |= {each.key for each in made}
-        return self._entry(entry, seconds / len(made) if made else None)
+        return self._entry(entry, self._each(seconds, len(made)) if made else None)
+
+    def _each(self, seconds: float, number: int) -> float:
+        """What one partition takes, over all that were made from this code: one by itself is dear, many at once are not."""
+        old = self.base.provenance.partitions if self.base is not None else {}
+        before = int(old.get("families", {}).get(self.work.family, 0))
+        known = old.get("seconds")
+        if known is None or not before:
+            return seconds / number
+        return float((known * before + seconds) / (before + number))
 
     def _entry(self, entry: Entry, seconds: float | None) -> Entry:
         states = _table(self.storage, entry)
