@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import date
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from anabranch.dataclass import dataclass, field
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 GIVE_UP = 3
 """Partitions of one task that may fail one after the other, with none made, before the rest is not tried."""
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -161,16 +164,9 @@ def split(
                 column=column,
             )
     left = table.num_rows
-    for part in group:
-        piece = table
-        for dimension, bounds, text in zip(
-            partitions.dimensions,
-            partitions.slice(part.key).window,
-            partitions.slice(part.key).parts,
-            strict=True,
-        ):
-            assert dimension.column is not None
-            piece = piece.filter(_mask(piece[dimension.column], bounds, text))
+    pieces = _sorted(table, partitions, group) if len(columns) == 1 else None
+    for place, part in enumerate(group):
+        piece = pieces[place] if pieces is not None else _chosen(table, partitions, part)
         left -= piece.num_rows
         yield part, piece
     if left:
@@ -179,6 +175,47 @@ def split(
             hint="return the rows of the partitions in partitions, and no others",
             column=columns[0],
         )
+
+
+def _chosen(table: pa.Table, partitions: Partitions, part: Part) -> pa.Table:
+    """The rows of one partition, found by looking at all."""
+    piece, cut = table, partitions.slice(part.key)
+    for dimension, bounds, text in zip(partitions.dimensions, cut.window, cut.parts, strict=True):
+        assert dimension.column is not None
+        piece = piece.filter(_mask(piece[dimension.column], bounds, text))
+    return piece
+
+
+def _sorted(table: pa.Table, partitions: Partitions, group: Sequence[Part]) -> list[pa.Table] | None:
+    """The rows of each partition along one dimension, found by sorting them once; None where they must be looked for."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    (dimension,) = partitions.dimensions
+    cuts = [partitions.slice(part.key) for part in group]
+    column = table[dimension.column or ""]
+    windows: list[Any] = [cut.window[0] for cut in cuts]
+    if all(window is None for window in windows):
+        found = pc.index_in(column.cast(pa.string()), value_set=pa.array([cut.parts[0] for cut in cuts]))
+        places = found.fill_null(len(cuts)).to_numpy()
+    elif pa.types.is_date32(column.type) and all(window is not None for window in windows):
+        days = column.cast(pa.int32()).fill_null(np.iinfo(np.int32).min).to_numpy()
+        lows, highs = (
+            np.array([each[end].date().toordinal() - _EPOCH for each in windows]) for end in (1, 2)
+        )
+        if np.any(np.diff(lows) <= 0):
+            return None
+        places = np.searchsorted(lows, days, side="right") - 1
+        outside = (places < 0) | (days >= highs[places])
+        places = np.where(outside, len(cuts), places)
+    else:
+        return None
+    order = np.argsort(places, kind="stable")
+    there = places[order]
+    rows = table if np.array_equal(there, places) else table.take(pa.array(order))
+    edges = np.searchsorted(there, np.arange(len(cuts) + 1))
+    return [rows.slice(int(low), int(high - low)) for low, high in pairwise(edges)]
 
 
 def _mask(column: pa.ChunkedArray, bounds: tuple[str, Any, Any] | None, text: str) -> Any:
