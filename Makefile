@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types floors docs tests bench format clean
+.PHONY: help setup compile demo test lint types floors docs tests bench format clean
 
 help: ## Tell the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,7 +41,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'; \
 	touch $(READY)
 
-demo: $(READY) ## Play the whole story, from a branch to production and back.
+compile: $(READY) ## Bytecode, as an installed package has it: where Python may not write it, each start pays for it.
+	@$(BIN)/python -m compileall -q src
+
+demo: compile ## Play the whole story, from a branch to production and back.
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
 test: lint types floors docs tests ## Everything that has to hold.
@@ -59,10 +62,10 @@ floors: $(READY) ## No module imports from a floor above its own.
 docs: $(READY) ## The generated pages are those of the code at hand.
 	@if [ -f scripts/docs.py ]; then $(BIN)/python scripts/docs.py --check --pages; fi
 
-tests: $(READY) ## The tests, with coverage.
+tests: compile ## The tests, with coverage.
 	@$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
 
-bench: $(READY) ## What things cost on this machine.
+bench: compile ## What things cost on this machine.
 	@for each in bench/bench_*.py; do echo "== $$each"; $(BIN)/python $$each; done
 
 format: $(READY) ## Put the code into the one style.
