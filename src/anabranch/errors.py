@@ -23,6 +23,8 @@ AnabranchError
 │   ├── UnstorableError          a value or column type that can't be stored as it is
 │   └── MissingFileError         a file that the catalog points to is not there
 ├── QueryError                   a query that DuckDB does not accept
+├── CloneError                   a clone of an outside database can't be made, found or dropped
+│   └── CloneBusyError           somebody is connected to what would be cloned or dropped
 ├── MaskError                    a masked environment refuses what is not masked, or can't be
 ├── RunError                     a run can't start or did not succeed
 │   ├── StepError                an asset's own code failed
@@ -175,6 +177,18 @@ class MissingFileError(LakeError):
 
 class QueryError(AnabranchError):
     """A query that DuckDB does not accept."""
+
+
+class CloneError(AnabranchError):
+    """A clone of an outside database can't be made, found or dropped."""
+
+    exit_code = 3
+
+
+class CloneBusyError(CloneError):
+    """Somebody is connected to what would be cloned or dropped; ``facts["connections"]`` names them."""
+
+    exit_code = 4
 
 
 class MaskError(AnabranchError):

@@ -4,6 +4,13 @@ A mistake in the file is one sentence with its line. This floor knows nothing of
 and reads no home folder. Importing it takes pydantic along (some 85 ms): import it where a command needs settings.
 """
 
+from anabranch.settings.clones import (
+    BaseClone,
+    CloneSettings,
+    DuckDBClone,
+    PostgresClone,
+    SQLiteClone,
+)
 from anabranch.settings.fields import RowLimit
 from anabranch.settings.load import FILE_NAME, find_settings, load_settings
 from anabranch.settings.models import (
@@ -21,14 +28,19 @@ from anabranch.settings.reference import Reference, settings_reference
 
 __all__ = [
     "FILE_NAME",
+    "BaseClone",
+    "CloneSettings",
+    "DuckDBClone",
     "Environment",
     "Gc",
     "History",
+    "PostgresClone",
     "Project",
     "Reference",
     "RowLimit",
     "Rules",
     "Run",
+    "SQLiteClone",
     "Sandboxes",
     "Settings",
     "Warehouse",

@@ -24,6 +24,7 @@ from anabranch.sample import Sample, parse_sample
 
 _VARIABLE = re.compile(r"(\$?)\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/\s]*(?=@)|([?&]password=)[^&\s]*", re.IGNORECASE)
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
 
 
@@ -167,6 +168,11 @@ def check_references(value: str) -> str:
             "a '${' is not closed", "write ${WAREHOUSE_KEY}, or $${…} for the characters themselves"
         )
     return value
+
+
+def hide_password(url: str) -> str:
+    """A URL whose password is replaced by a sign, for messages."""
+    return _PASSWORD.sub(r"\1\2…", url)
 
 
 def references(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from anabranch.errors import SettingsError
 from anabranch.names import did_you_mean
 from anabranch.settings.lines import KeyPath, dotted, key_lines, line_of
 from anabranch.settings.models import Settings
-from anabranch.settings.reference import known_keys, settings_reference
+from anabranch.settings.reference import clone_providers, known_keys, settings_reference
 
 FILE_NAME = "anabranch.toml"
 
@@ -110,7 +110,7 @@ def _mistakes(file: Path, lines: dict[KeyPath, int], errors: Iterable[ErrorDetai
         if error["type"] == "anabranch_together":
             found.extend(error["ctx"]["found"])
         else:
-            found.append((error["loc"], *_sentence(error)))
+            found.append((_path(error["loc"]), *_sentence(error)))
     found.sort(key=lambda one: line_of(lines, one[0]))
     listed = [
         {"place": f"{file.name}:{line_of(lines, path)} {dotted(path)}", "message": message, "hint": hint}
@@ -120,9 +120,16 @@ def _mistakes(file: Path, lines: dict[KeyPath, int], errors: Iterable[ErrorDetai
     return SettingsError(message, hint=hint, place=listed[0]["place"], mistakes=listed)
 
 
+def _path(location: KeyPath) -> KeyPath:
+    """Where a mistake stands in the file: pydantic names the kind of a clone as if it were a key of its own."""
+    if location[:1] == ("clones",) and location[2:3] and location[2] in clone_providers():
+        return (*location[:2], *location[3:])
+    return location
+
+
 def _sentence(error: ErrorDetails) -> tuple[str, str | None]:
     """A mistake as a sentence, and what to do about it."""
-    path, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    path, kind, context = _path(error["loc"]), error["type"], error.get("ctx", {})
     key = dotted(path[-1:])
     if kind == "anabranch":
         return context["sentence"], context["hint"]
@@ -130,6 +137,12 @@ def _sentence(error: ErrorDetails) -> tuple[str, str | None]:
         return f"{key} is not a setting", _nearest(path)
     if kind == "missing":
         return f"{key} is missing", _MISSING.get(dotted(path))
+    if kind == "union_tag_not_found":
+        return "provider is missing", f"choose {', '.join(clone_providers())}"
+    if kind == "union_tag_invalid":
+        word = str(context["tag"])
+        choices = f"there are: {', '.join(clone_providers())}"
+        return f"there is no provider {word!r}", did_you_mean(word, clone_providers(), choices)
     if kind == "literal_error":
         return f"{error['input']!r} is none of the choices", f"choose {context['expected']}"
     if kind in {"greater_than_equal", "less_than_equal"}:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from anabranch.columns import Rule
 from anabranch.errors import SettingsError
 from anabranch.names import did_you_mean, is_branch_name
+from anabranch.settings.clones import CloneSettings
 from anabranch.settings.fields import (
     Duration,
     DurationOrNever,
@@ -27,6 +28,7 @@ from anabranch.settings.fields import (
     Rows,
     SampleOrNone,
     check_references,
+    hide_password,
     mistake,
     references,
     resolve_references,
@@ -36,8 +38,8 @@ from anabranch.settings.lines import KeyPath, dotted, line_of
 _DEFINITIONS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/\s]*(?=@)|([?&]password=)[^&\s]*", re.IGNORECASE)
 _MASKED = re.compile(r"[a-z][a-z0-9_-]*|[^.]+(\.[^.]+){1,2}")
+_CLONE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
 _CATALOGS = ("sqlite", "postgresql", "postgres", "memory")
 
 
@@ -365,6 +367,9 @@ class Settings(_Table):
     sandboxes: Sandboxes = _field({}, "How the sandboxes of git branches are made.")
     run: Run = _field({}, "How a plan is carried out.")
     openlineage: OpenLineage = _field({}, "Where lineage is sent to.")
+    clones: dict[str, CloneSettings] = _field(
+        {}, "Databases outside the catalog of which each sandbox gets a copy, each a table of its own."
+    )
     history: History = _field({}, "How much of the past stays readable.")
     gc: Gc = _field({}, "How careful garbage collection is.")
 
@@ -390,6 +395,10 @@ class Settings(_Table):
             if branch is not None and owner.setdefault(branch, name) != name:
                 sentence = f"the git branch {branch!r} belongs to {owner[branch]!r} already"
                 refuse(("environments", name, "git_branch"), sentence, "give each environment its own branch")
+        for name in self.clones:
+            if not _CLONE.fullmatch(name):
+                hint = "use letters, digits and _, beginning with a letter (at most 48)"
+                refuse(("clones", name), f"{name!r} can't be a clone's name", hint)
         for name, environment in self.environments.items():
             for key, what, advice in self._wrong_in_derived(name, environment):
                 refuse(("environments", name, key), what, advice)
@@ -557,8 +566,3 @@ class Settings(_Table):
             )
             for name, secret in self.warehouse.properties.items()
         }
-
-
-def hide_password(url: str) -> str:
-    """A URL whose password is replaced by a sign, for messages."""
-    return _PASSWORD.sub(r"\1\2…", url)

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from anabranch.columns import Rule
 from anabranch.sample import Sample
+from anabranch.settings.clones import BaseClone, CloneSettings
 from anabranch.settings.fields import Memory, RowLimit, duration_or_never
 from anabranch.settings.lines import KeyPath
 from anabranch.settings.models import Settings
@@ -49,8 +50,43 @@ def settings_reference() -> list[Reference]:
     return list(_rows(Settings, ""))
 
 
+@cache
+def clone_providers() -> tuple[str, ...]:
+    """What ``provider`` may be in ``[clones.NAME]``."""
+    return tuple(sorted(name for name, _ in _clones()))
+
+
+def _clones() -> list[tuple[str, type[BaseModel]]]:
+    models = get_args(get_args(CloneSettings)[0])
+    return [(get_args(model.model_fields["provider"].annotation)[0], model) for model in models]
+
+
+def _clone_rows(prefix: str) -> Iterator[Reference]:
+    """What all providers share, then what some have, told with their names."""
+    names = ", ".join(f'"{name}"' for name in clone_providers())
+    shared = {name for name, _ in _fields(BaseClone)}
+    for name, info in _fields(BaseClone):
+        kind = names if name == "provider" else _type(info)
+        yield Reference(f"{prefix}{name}", kind, _default(info), info.description or "")
+    own: dict[str, list[tuple[str, FieldInfo]]] = {}
+    for provider, model in _clones():
+        for name, info in _fields(model):
+            if name not in shared:
+                own.setdefault(name, []).append((provider, info))
+    for name, having in own.items():
+        first = having[0][1]
+        told: dict[str, list[str]] = {}
+        for provider, info in having:
+            told.setdefault(info.description or "", []).append(f"`{provider}`")
+        description = " ".join(f"({', '.join(providers)}) {text}" for text, providers in told.items())
+        types = dict.fromkeys(_type(info) for _, info in having)
+        yield Reference(f"{prefix}{name}", " or ".join(types), _default(first), description)
+
+
 def known_keys(path: KeyPath) -> list[str]:
     """The keys that the table at a path may hold; none where the user chooses them."""
+    if len(path) == 2 and path[0] == "clones":
+        return [row.key.rpartition(".")[2] for row in _clone_rows("")]
     at: Any = Settings
     for part in path:
         if get_origin(at) is dict:  # the user's own name
@@ -66,7 +102,9 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[Reference]:
     for name, info in _fields(model):
         kind = _plain(info.annotation)
         value: Any = get_args(kind)[1] if get_origin(kind) is dict else None
-        if _is_model(kind):
+        if value is CloneSettings:
+            yield from _clone_rows(f"{prefix}{name}.<name>.")
+        elif _is_model(kind):
             yield from _rows(kind, f"{prefix}{name}.")
         elif _is_model(value):
             yield from _rows(value, f"{prefix}{name}.<name>.")

@@ -1,0 +1,1 @@
+"""A sandbox's own copies of databases that live outside the catalog: Snowflake, Postgres, DuckDB, SQLite, lakeFS."""
