@@ -330,7 +330,7 @@ def test_a_limit_of_rows_is_a_share_a_number_or_any() -> None:
         ('[warehouse]\nuri = "s3://${A/x"', "warehouse.uri", "not closed", None),
         ('[warehouse]\ncatalog = "sqlite:///~/c.db"', "warehouse.catalog", "home folder", None),
         ('[warehouse]\ncatalog = "sqlite:///"', "warehouse.catalog", "names no file", "catalog.db"),
-        ('[warehouse]\ncatalog = "catalog.db"', "warehouse.catalog", "'catalog.db' is no catalog", "sqlite:///path"),
+        ('[warehouse]\ncatalog = "catalog.db"', "warehouse.catalog", "'catalog.db' is no catalog", "write it like sqlite:///"),
         ('[warehouse.properties]\n"s3.key" = 5', 'warehouse.properties."s3.key"', "must be text", "in quotes"),
         ('[warehouse.properties]\nb = "${1}"', "warehouse.properties", "'${1}' names no environment", None),
     ],

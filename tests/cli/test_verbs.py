@@ -44,7 +44,7 @@ def test_status_on_a_detached_head_is_told_not_guessed(built):
     built.repo.git("checkout", "-q", "--detach")
     done = built.ok("status")
     assert "detached" in done.out
-    assert done.last == "next: git switch BRANCH"
+    assert done.last == "next: git switch to a branch, or make one: git switch -c NAME"
     assert built("run").code == 2
     assert built("run").err.startswith("error: HEAD is detached")
 

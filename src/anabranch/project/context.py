@@ -23,9 +23,10 @@ from anabranch.errors import (
 )
 from anabranch.git import Repository, State
 from anabranch.names import Ref, did_you_mean, new_id, parse_ref, sandbox_name
+from anabranch.project.deciding import decide_here
 from anabranch.project.results import Where
 from anabranch.sandbox.lifecycle import Base, choose_base
-from anabranch.settings import Environment, Settings, find_settings, load_settings
+from anabranch.settings import Decision, Environment, Settings, find_settings, load_settings
 
 if TYPE_CHECKING:
     from anabranch.lake.file import StoredFile
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from anabranch.running.lineage import LineageConfig
     from anabranch.running.merge import Merge
     from anabranch.running.run import Runner
+    from anabranch.running.secrecy import Withheld
     from anabranch.running.workspace import Place, RunOptions, Workspace
 
 
@@ -43,12 +45,16 @@ class Context:
 
     Args:
         folder: A folder inside the project; default: the working folder.
+        environment: What ``ANABRANCH_ENVIRONMENT`` would say, before which it goes.
 
     Raises:
         SettingsError: there is no anabranch.toml here or above, or it has a mistake.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, *, environment: str | None = None
+    ) -> None:
+        self.chosen = environment
         self.settings_file = find_settings(Path(folder) if folder is not None else Path.cwd())
         self.root = self.settings_file.parent.resolve()
         self._pins: dict[str, Point] = {}
@@ -109,56 +115,77 @@ class Context:
 
     # where one is
 
+    def decision(self) -> Decision:
+        """What the code at hand is for: see `anabranch.settings.decide`. Decided anew where git or a variable has changed.
+
+        Raises:
+            UndeterminedError: nobody says, or two sides contradict each other.
+        """
+        environ = dict(os.environ)
+        if self.chosen is not None:
+            environ["ANABRANCH_ENVIRONMENT"] = self.chosen
+        seen = (self.git, environ)
+        if self._decided is None or self._decided[0] != seen:
+            self._decided = (seen, decide_here(self.repository, self.git, self.settings, environ))
+        return self._decided[1]
+
+    _decided: tuple[Any, Decision] | None = None
+
     def where(self) -> Where:
-        """Where one is: what the git branch decides. Never raises for a detached HEAD; `require` does."""
+        """Where one is. Never raises for a place that can't be determined; `require` does."""
         state = self.git
-        if state.branch is None:
+        try:
+            found = self.decision()
+        except UndeterminedError as error:
             return Where(
                 "undetermined",
-                None,
+                state.branch,
                 state.commit,
                 state.dirty,
                 None,
                 None,
                 opened=False,
                 in_progress=state.in_progress,
+                reason=error.message,
+                hint=error.hint,
             )
-        environment = self.settings.environment_of_git_branch(state.branch)
-        if environment is not None:
-            opened = self.find_branch(environment) is not None
+        if found.environment is not None:
+            opened = self.find_branch(found.environment) is not None
             return Where(
                 "environment",
-                state.branch,
+                found.git_branch,
                 state.commit,
                 state.dirty,
-                environment,
+                found.environment,
                 None,
                 opened,
                 state.in_progress,
+                found.by,
+                found.pull_request,
             )
-        name = self.sandbox_name(state.branch)
-        found = self.find_branch(name)
+        assert found.git_branch is not None
+        name = self.sandbox_name(found.git_branch)
+        box = self.find_branch(name)
         # One that is open stands where it was opened, whatever the settings say by now.
-        base = self.settings.sandboxes.base if found is None else found.properties.get("environment")
+        base = self.settings.sandboxes.base if box is None else box.properties.get("environment")
         return Where(
             "sandbox",
-            state.branch,
+            found.git_branch,
             state.commit,
             state.dirty,
             base or self.settings.sandboxes.base,
             name,
-            found is not None,
+            box is not None,
             state.in_progress,
+            found.by,
+            found.pull_request,
         )
 
     def require(self) -> Where:
         """As `where`, but a place that can't be determined is an error, never production."""
         found = self.where()
         if found.kind == "undetermined":
-            raise UndeterminedError(
-                f"HEAD is detached at {(found.git_commit or '?')[:12]}: no git branch says which environment or sandbox is meant",
-                hint="git switch to a branch, or make one: git switch -c NAME",
-            )
+            raise UndeterminedError(found.reason or "", hint=found.hint)
         return found
 
     def sandbox_name(self, git_branch: str) -> str:
@@ -216,7 +243,7 @@ class Context:
             here = self.require()
             if here.kind != "sandbox" or here.sandbox is None:
                 raise RefError(
-                    f"the git branch {here.git_branch} is the environment {here.environment}, not a sandbox",
+                    f"{here.decided_by} means the environment {here.environment}, not a sandbox",
                     hint="name a sandbox, or git switch to its branch; anabranch sandbox list",
                 )
             found = self.find_branch(here.sandbox)
@@ -271,7 +298,7 @@ class Context:
     def refresh(self) -> None:
         """Forgets what readers were pinned to, and what is checked out."""
         self._pins.clear()
-        self._git = None
+        self._git = self._decided = None
         self.__dict__.pop("workspace", None)
 
     def here(self) -> Point:
@@ -348,9 +375,32 @@ class Context:
             storage.warehouse,
             settings.warehouse_properties(),
             self.folder,
-            hidden=settings.mask_variables(),
+            withheld=self.withheld,
             unmasked_sources=sources,
         )
+
+    @property
+    def withheld(self) -> Withheld:
+        """The variables that anabranch.toml keeps from steps."""
+        from anabranch.running.secrecy import Withheld
+
+        settings = self.settings
+        sets = {
+            settings.sandboxes.resources,
+            *(its.resources or n for n, its in settings.environments.items()),
+        }
+        return Withheld(
+            settings.mask_variables(),
+            settings.own_variables(),
+            {name: settings.kept_variables(name) for name in sorted(sets)},
+        )
+
+    def foreign_variables(self, resources: str) -> tuple[str, ...]:
+        """Names of the variables that no process of an environment or sandbox with this set of resources may have."""
+        from anabranch.running.secrecy import foreign_variables
+
+        definitions = self.workspace.pipeline.definitions
+        return foreign_variables(definitions, resources, self.withheld, os.environ)
 
     def merge(self, sandbox: Branch) -> Merge:
         """How partitions that two sides have made become one table, written as the sandbox's."""

@@ -18,7 +18,7 @@ from anabranch.errors import ConflictError, DirtyError, HeldError, PromotionErro
 from anabranch.names import now, parse_ref
 from anabranch.project.context import Context
 from anabranch.project.looking import Looking
-from anabranch.project.results import CheckReport, Status
+from anabranch.project.results import CheckReport, Status, Where
 from anabranch.project.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
@@ -42,13 +42,17 @@ class Project(Looking):
 
     Args:
         folder: A folder inside the project; default: the working folder.
+        environment: What the variable ``ANABRANCH_ENVIRONMENT`` would say: the environment that is meant, where the git
+            branch does not say it, or ``sandbox``. What contradicts the git branch is refused.
 
     Raises:
         SettingsError: there is no anabranch.toml here or above, or it has a mistake.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        self.context = Context(folder)
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, *, environment: str | None = None
+    ) -> None:
+        self.context = Context(folder, environment=environment)
         self.sandbox = Sandboxes(self.context)
 
     def __repr__(self) -> str:
@@ -159,6 +163,9 @@ class Project(Looking):
     ) -> RunResult:
         """Carries the plan out: on an environment's git branch its environment, on any other the branch's sandbox.
 
+        An environment without a git branch runs if ``ANABRANCH_ENVIRONMENT`` names it, from any branch's code, uncommitted
+        edits included.
+
         Args:
             select, partitions, force, forward_only, refresh: As for `plan`.
             workers: Worker processes; default: ``run.workers`` of anabranch.toml, else one for each processor.
@@ -173,6 +180,7 @@ class Project(Looking):
             UndeterminedError, BehindError, HeldError, DirtyError, LeaseError, and the errors of the definitions.
         """
         from anabranch.running.events import Event
+        from anabranch.running.run import Runner
 
         context = self.context
         context.refresh()
@@ -211,7 +219,11 @@ class Project(Looking):
                     f"{here.environment} is computed from all data: only a sandbox reads a sample",
                     hint="git switch -c NAME first",
                 )
-            if here.dirty:
+            free = self._check_owned(here)
+            if free and here.dirty:
+                # What was run is no commit's code.
+                runner = Runner(context.place, replace(context.workspace, git_commit=None))
+            if here.dirty and not free:
                 raise DirtyError(
                     f"{here.environment} is run from committed code only, and {here.dirty[0]} has uncommitted edits"
                     + (f" (and {len(here.dirty) - 1} more)" if len(here.dirty) > 1 else ""),
@@ -219,13 +231,16 @@ class Project(Looking):
                     files=list(here.dirty),
                 )
 
-            context.require_tracked()
+            if not free:
+                context.require_tracked()
 
             def still_allowed(environment: Branch) -> None:
+                if free:
+                    return self._check_held(environment, resume=resume)
                 base = context.base_for(environment)
                 if not base.is_head:
                     raise context.behind(environment, base)
-                self._check_held(environment, resume=resume)
+                return self._check_held(environment, resume=resume)
 
             environment = context.environment(here.environment)
             still_allowed(environment)
@@ -255,6 +270,16 @@ class Project(Looking):
         if not dry_run:
             self.context.refresh()
         return sync(self.context, environment, dry_run=dry_run, listen=listen)
+
+    def _check_owned(self, here: Where) -> bool:
+        """Whether an environment has no git branch, and so takes the code of any; refuses what only promotions change."""
+        its = self.context.environment_settings(here.environment or "")
+        if its.git_branch is None and its.protected:
+            raise PromotionError(
+                f"{here.environment} is protected and has no git branch: it changes by promotions alone",
+                hint="run a sandbox and promote it, or give the environment a git_branch in anabranch.toml",
+            )
+        return its.git_branch is None
 
     def _check_held(self, environment: Branch, *, resume: bool) -> None:
         held = environment.properties.get("held")

@@ -139,7 +139,7 @@ class Promoter:
                 str(b.properties.get("git_branch", b.name)) for b in self._catalog.branches(kind="sandbox")
             )
             raise PromotionError(
-                f"on {here.git_branch} a promotion must name the sandbox",
+                f"on {here.git_branch or here.environment} a promotion must name the sandbox",
                 hint=f"anabranch promote BRANCH; open are: {known or 'none'}",
             )
         sandbox = context.sandbox(name)
@@ -154,7 +154,7 @@ class Promoter:
             )
         if here.kind == "environment" and here.environment != environment.name:
             raise PromotionError(
-                f"{sandbox.name} stands on {environment.name}, but {here.git_branch} is the git branch of {here.environment}",
+                f"{sandbox.name} stands on {environment.name}, but {here.decided_by} means {here.environment}",
                 hint=f"git switch to {sandbox.properties.get('git_branch')}, or to the git branch of {environment.name}",
             )
         if here.kind == "sandbox" and here.sandbox != sandbox.name:

@@ -10,6 +10,7 @@ from anabranch.dataclass import dataclass, field
 from anabranch.planning.changes import Reason
 from anabranch.running.outcome import CheckOutcome
 from anabranch.sandbox.lifecycle import SandboxInfo
+from anabranch.settings import PullRequest
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,17 @@ class Where:
     """Where one is.
 
     Attributes:
-        kind: environment (the git branch is an environment's), sandbox, or undetermined (detached HEAD).
-        git_branch, git_commit: What is checked out.
+        kind: environment, sandbox, or undetermined (nobody says, or two sides contradict each other).
+        git_branch: The git branch that the code is of; with its repository before it where that is a fork.
+        git_commit: What is checked out.
         dirty: Project files with uncommitted edits.
         environment: The environment, or the one that the sandbox stands on.
         sandbox: Name that the branch's sandbox has or would have.
         opened: Whether the environment or sandbox has a branch in the catalog.
         in_progress: A git operation under way: merge, rebase …
+        decided_by: Who says so: the git branch, a variable, CI.
+        pull_request: The pull request that the code belongs to, if anybody names one.
+        reason, hint: Where it is undetermined: why, and what to do.
     """
 
     kind: Literal["environment", "sandbox", "undetermined"]
@@ -34,6 +39,10 @@ class Where:
     sandbox: str | None
     opened: bool
     in_progress: str | None = None
+    decided_by: str | None = None
+    pull_request: PullRequest | None = None
+    reason: str | None = None
+    hint: str | None = None
 
     @property
     def name(self) -> str | None:
@@ -51,6 +60,10 @@ class Where:
             "sandbox": self.sandbox,
             "opened": self.opened,
             "in_progress": self.in_progress,
+            "decided_by": self.decided_by,
+            "pull_request": self.pull_request.to_dict() if self.pull_request else None,
+            "reason": self.reason,
+            "hint": self.hint,
         }
 
 

@@ -105,7 +105,7 @@ class Sandboxes:
             sample_by: The column by which rows are chosen.
 
         Raises:
-            UndeterminedError: HEAD is detached.
+            UndeterminedError: nobody says what the code at hand is for, or two sides contradict each other.
             PromotionError: the git branch is an environment's.
             BranchExistsError: it is open already, on another base.
             AnabranchError: the sample is none.
@@ -129,7 +129,7 @@ class Sandboxes:
         here = context.require()
         if here.kind != "sandbox" or here.sandbox is None or here.environment is None:
             raise PromotionError(
-                f"the git branch {here.git_branch} is the environment {here.environment} and has no sandbox",
+                f"{here.decided_by} means the environment {here.environment}, which has no sandbox",
                 hint="git switch -c NAME first",
             )
         found = context.find_branch(here.sandbox)

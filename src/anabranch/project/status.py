@@ -22,8 +22,8 @@ def status(context: Context) -> Status:
     if here.kind == "undetermined":
         return Status(
             here,
-            notes=("HEAD is detached: no git branch says which environment or sandbox is meant",),
-            next="git switch BRANCH",
+            notes=(here.reason or "",),
+            next=here.hint,
             running=_running(context),
         )
     assert here.environment is not None
@@ -31,7 +31,8 @@ def status(context: Context) -> Status:
     graph = context.workspace.graph
     if environment is None:
         main = context.environment_settings(here.environment).git_branch
-        first = "anabranch run" if here.kind == "environment" else f"git switch {main}, then anabranch run"
+        way = f"git switch {main}" if main else f"export ANABRANCH_ENVIRONMENT={here.environment}"
+        first = "anabranch run" if here.kind == "environment" else f"{way}, then anabranch run"
         return Status(here, notes=(f"{here.environment} was never built",), next=first, assets=len(graph))
     notes: list[str] = []
     behind_reason = None

@@ -30,6 +30,7 @@ from anabranch.report.lines import (
 )
 from anabranch.running.outcome import CheckOutcome, Outcome
 from anabranch.running.workspace import RunResult
+from anabranch.settings import PullRequest
 
 _REASONS_SHOWN = 3
 
@@ -37,11 +38,20 @@ _REASONS_SHOWN = 3
 def place_text(where: Where) -> str:
     """``sandbox fix-delays`` or ``production``."""
     if where.kind == "undetermined":
-        return "a detached HEAD"
+        return "undetermined"
     return f"sandbox {where.sandbox}" if where.kind == "sandbox" else str(where.environment)
 
 
 # status
+
+
+def _request_text(request: PullRequest) -> str:
+    words = [
+        f"#{request.number}",
+        request.status or "",
+        f"of the fork {request.fork}" if request.fork else "",
+    ]
+    return " ".join(word for word in [*words, request.title or ""] if word)
 
 
 def status_lines(
@@ -56,6 +66,10 @@ def status_lines(
     elif where.kind == "sandbox":
         rows.append((dim("sandbox"), _sandbox_text(status)))
         rows.append((dim("base"), _base_text(status)))
+    if where.pull_request is not None:
+        rows.append((dim("pull request"), _request_text(where.pull_request)))
+    if where.decided_by is not None and not where.decided_by.startswith("the git branch "):
+        rows.append((dim("decided by"), where.decided_by))
     if status.held:
         rows.append((dim("held"), Span(status.held, "warn")))
     if status.own:

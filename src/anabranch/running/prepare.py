@@ -19,6 +19,7 @@ from anabranch.planning.plan import Planner
 from anabranch.planning.world import World, is_masked
 from anabranch.running.guard import Guard
 from anabranch.running.machine import available_memory
+from anabranch.running.secrecy import foreign_variables
 from anabranch.running.step import StepTask
 from anabranch.running.worker import InlinePool, Pool, ProcessPool, Progress
 from anabranch.running.workspace import Place, RunOptions, Workspace
@@ -251,7 +252,7 @@ class Preparation:
 
     def _secrets(self, resources: str) -> list[str]:
         """The values that no log may hold: the variables that a resource set reads, and the warehouse's credentials."""
-        variables = {*self.workspace.pipeline.definitions.variables(resources), *self.place.hidden}
+        variables = {*self.workspace.pipeline.definitions.variables(resources), *self.place.withheld.always}
         credentials = [v for k, v in self.place.properties.items() if any(word in k for word in _CREDENTIAL)]
         return [*(os.environ.get(name, "") for name in variables), *credentials]
 
@@ -271,7 +272,7 @@ class Preparation:
     @contextlib.contextmanager
     def _pool(self, options: RunOptions, resources: str, size: int) -> Iterator[Pool]:
         definitions = self.workspace.pipeline.definitions
-        foreign = tuple(sorted({*definitions.foreign_variables(resources), *self.place.hidden}))
+        foreign = foreign_variables(definitions, resources, self.place.withheld, os.environ)
         pool: Pool
         if options.in_process:
             pool = InlinePool(self.workspace.pipeline, self.workspace.project.root, foreign)

@@ -16,6 +16,7 @@ from anabranch.running.events import Listener
 from anabranch.running.lineage import LineageConfig
 from anabranch.running.outcome import Execution
 from anabranch.running.retry import RetryPolicy
+from anabranch.running.secrecy import Withheld
 from anabranch.running.timeline import summary
 from anabranch.running.worker import TEARDOWN, Project
 
@@ -50,7 +51,7 @@ class Place:
         warehouse: URI.
         properties: Resolved properties of the warehouse.
         folder: The project's ``.anabranch`` folder: logs and caches.
-        hidden: Names of variables that no step may see: the keys of masked environments.
+        withheld: Names of variables that steps may not see.
         unmasked_sources: Masked environment → assets that may read the outside world in its sandboxes.
     """
 
@@ -58,7 +59,7 @@ class Place:
     warehouse: str
     properties: Mapping[str, str]
     folder: Path
-    hidden: tuple[str, ...] = ()
+    withheld: Withheld = field(default_factory=Withheld)
     unmasked_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 

@@ -1,6 +1,6 @@
 """anabranch.toml: what a project is called, where its data lives, which environments it has and by which rules.
 
-A mistake in the file is one sentence with its line. This floor knows nothing of git, of the catalog or of the pipeline,
+A mistake in the file is one sentence with its line. This floor asks no git, and knows nothing of the catalog or of the pipeline,
 and reads no home folder. Importing it takes pydantic along (some 85 ms): import it where a command needs settings.
 """
 
@@ -11,6 +11,7 @@ from anabranch.settings.clones import (
     PostgresClone,
     SQLiteClone,
 )
+from anabranch.settings.deciding import Decision, PullRequest, decide
 from anabranch.settings.fields import RowLimit
 from anabranch.settings.load import FILE_NAME, find_settings, load_settings
 from anabranch.settings.models import (
@@ -30,12 +31,14 @@ __all__ = [
     "FILE_NAME",
     "BaseClone",
     "CloneSettings",
+    "Decision",
     "DuckDBClone",
     "Environment",
     "Gc",
     "History",
     "PostgresClone",
     "Project",
+    "PullRequest",
     "Reference",
     "RowLimit",
     "Rules",
@@ -44,6 +47,7 @@ __all__ = [
     "Sandboxes",
     "Settings",
     "Warehouse",
+    "decide",
     "find_settings",
     "load_settings",
     "settings_reference",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,6 +18,7 @@ from anabranch.columns import Rule
 from anabranch.errors import SettingsError
 from anabranch.names import did_you_mean, is_branch_name
 from anabranch.settings.clones import CloneSettings
+from anabranch.settings.deciding import SANDBOX
 from anabranch.settings.fields import (
     Duration,
     DurationOrNever,
@@ -40,6 +41,7 @@ _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MASKED = re.compile(r"[a-z][a-z0-9_-]*|[^.]+(\.[^.]+){1,2}")
 _CLONE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _CATALOGS = ("sqlite", "postgresql", "postgres", "memory")
 
 
@@ -126,7 +128,7 @@ class Warehouse(_Table):
             return value
         raise mistake(
             f"{hide_password(value)!r} is no catalog",
-            "write sqlite:///path or postgresql://user@host/database",
+            "write it like sqlite:///.anabranch/catalog.db",
         )
 
     @field_validator("properties")
@@ -191,6 +193,16 @@ class Environment(_Table):
         "The set of resources that its steps receive; by default the set of the environment's own name.",
         min_length=1,
     )
+    secrets: tuple[str, ...] = _field(
+        (),
+        "Environment variables that the steps of no other environment and of no sandbox may have: names, or beginnings of"
+        ' names such as `"PRODUCTION_*"`. Those that only its own resources need are kept from others anyway.',
+    )
+    dagster_deployment: str | None = _field(
+        None,
+        "What Dagster calls it, in `DAGSTER_CLOUD_DEPLOYMENT_NAME` and `DAGSTER_DEPLOYMENT`; by default its own name.",
+        min_length=1,
+    )
     derived_from: str | None = _field(
         None,
         "The environment that this one is a masked copy of, brought up to date by `anabranch sync`. It runs no code of"
@@ -240,6 +252,18 @@ class Environment(_Table):
                     'keep it in an environment variable: mask_key = "${STAGING_MASK_KEY}"',
                 )
         return value
+
+    @field_validator("secrets", mode="before")
+    @classmethod
+    def _check_secrets(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise mistake("must be a list of variables", f'write ["{value}"]')
+        for one in value if isinstance(value, list) else ():
+            if not (isinstance(one, str) and _SECRET.fullmatch(one)):
+                raise mistake(
+                    f"{one!r} names no environment variable", 'write it like "API_TOKEN" or "PRODUCTION_*"'
+                )
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("keep_files", "unmasked_sources", mode="before")
     @classmethod
@@ -387,7 +411,15 @@ class Settings(_Table):
             hint = 'add [environments.production] with git_branch = "main"'
             refuse(("environments",), "there is no environment", hint)
         owner: dict[str, str] = {}
+        deployments: dict[str, str] = {}
         for name, environment in self.environments.items():
+            called = environment.dagster_deployment or name
+            if deployments.setdefault(called, name) != name:
+                sentence = f"Dagster's deployment {called!r} is {deployments[called]!r} already"
+                refuse(("environments", name, "dagster_deployment"), sentence, "give each its own")
+            if name == SANDBOX:
+                hint = "choose another: it is what the sandboxes of git branches are called"
+                refuse(("environments", name), "no environment can be called sandbox", hint)
             if not is_branch_name(name):
                 hint = "use lower-case letters, digits and _ . - (at most 64)"
                 refuse(("environments", name), f"{name!r} can't be an environment's name", hint)
@@ -450,6 +482,35 @@ class Settings(_Table):
             hint = "make a longer one, for example: openssl rand -hex 32"
             raise SettingsError("the key has fewer than 16 characters", hint=hint, place=place)
         return text
+
+    def environment_of_deployment(self, deployment: str) -> str | None:
+        """The environment that Dagster calls so, or None."""
+        return next(
+            (
+                name
+                for name, its in self.environments.items()
+                if (its.dagster_deployment or name) == deployment
+            ),
+            None,
+        )
+
+    def own_variables(self) -> tuple[str, ...]:
+        """Names of the environment variables that this file itself refers to, but for the warehouse's: no step needs them."""
+        found: set[str] = set()
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name == "warehouse":
+                value = [self.warehouse.catalog]
+            found.update(_variables(value))
+        return tuple(sorted(found - set(_variables([self.warehouse.uri, self.warehouse.properties]))))
+
+    def kept_variables(self, resources: str) -> tuple[str, ...]:
+        """What ``secrets`` says of other environments than those that receive a set of resources: names, or ``BEGINNING*``."""
+        own: set[str] = set()
+        others: set[str] = set()
+        for name, its in self.environments.items():
+            (own if (its.resources or name) == resources else others).update(its.secrets)
+        return tuple(sorted(others - own))
 
     def mask_variables(self) -> tuple[str, ...]:
         """Names of the environment variables that hold keys of masked environments."""
@@ -538,7 +599,7 @@ class Settings(_Table):
         if scheme is None or scheme[1] not in _CATALOGS:
             raise SettingsError(
                 f"{hide_password(text)!r} is no catalog",
-                hint="write sqlite:///path or postgresql://user@host/database",
+                hint="write it like sqlite:///.anabranch/catalog.db",
                 place=place,
             )
         if not text.startswith("sqlite:///"):
@@ -566,3 +627,20 @@ class Settings(_Table):
             )
             for name, secret in self.warehouse.properties.items()
         }
+
+
+def _variables(value: Any) -> Iterator[str]:
+    """The variables that settings refer to, however deep."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, str):
+        yield from references(value)
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _variables(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _variables(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _variables(each)

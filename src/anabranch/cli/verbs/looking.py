@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anabranch.report.lines import Line
 
 STATUS = {
-    "where": "where one is: kind (environment, sandbox, undetermined), git_branch, git_commit, dirty, environment, sandbox, opened, in_progress",
+    "where": "where one is: kind (environment, sandbox, undetermined), git_branch, git_commit, dirty, environment, sandbox, opened, in_progress, decided_by, pull_request (null, or its number, status, branch, target, fork, title, author, url), reason and hint (where it is undetermined)",
     "head": "ref of the newest commit of the environment or sandbox, or null",
     "base": "ref of the environment's commit that the code stands on, or null",
     "behind": "number of commits by which the environment is ahead of the base",
