@@ -190,8 +190,10 @@ class HackerNews:
         return {"PYTHONPATH": os.pathsep.join(filter(None, [folder, kept]))}
 
     def redirected(self, patch: pytest.MonkeyPatch) -> None:
-        """Lets calls of this process to the real address come here, until the patch is undone."""
+        """Lets calls of this process, and of those that it starts, come here until the patch is undone."""
         folder = self._redirect()
+        for name, value in self.environment().items():
+            patch.setenv(name, value)
         patch.syspath_prepend(str(Path(__file__).parent / "redirect"))
         import redirecting
 

@@ -30,7 +30,9 @@ _SHELLS = ("bash", "zsh", "fish")
 @verb("init", shape=INIT)
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--example", type=click.Choice(["flights"]), help="A whole pipeline on real data instead of a beginning."
+    "--example",
+    type=click.Choice(["flights", "hacker-news"]),
+    help="A whole pipeline on real data instead of a beginning.",
 )
 @click.option("--name", metavar="NAME", help="The project's name; default: the folder's.")
 @pass_face
