@@ -1,0 +1,26 @@
+"""The worlds of clones: files in a folder, and one Postgres server for each test process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clone_worlds import WORLDS, World
+
+from doubles.postgres_server import Server, postgres_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    kind = request.param
+    given = (request.getfixturevalue("postgres"),) if kind.startswith("postgres") else ()
+    made = WORLDS[kind](tmp_path, *given)
+    yield made
+    made.close()
