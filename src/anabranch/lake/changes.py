@@ -89,7 +89,7 @@ class ChangedRows(Table):
         """Whether the files hold these rows and no others, under exactly the current schema."""
         return self._chosen is None and super().plain
 
-    def entries(self) -> list[manifest.Entry]:
+    def entries(self, *, statistics: bool = True) -> list[manifest.Entry]:  # noqa: ARG002 -- all is known
         """The entries of the data files that hold them."""
         return list(self._entries)
 

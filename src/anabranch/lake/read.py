@@ -307,20 +307,22 @@ class Table:
         except (AvroError, KeyError):
             return manifests_by_pyiceberg(self._iceberg())
 
-    def entries(self) -> list[manifest.Entry]:
+    def entries(self, *, statistics: bool = True) -> list[manifest.Entry]:
         """The manifests' entries that are alive, delete files among them, in the order of the files. Raises MissingFileError."""
         if self._only is None:
-            return self.entries_of(None)
+            return self.entries_of(None, statistics=statistics)
         states = (state for state in self._restriction.states() if state.files)
-        return self.entries_of({state.values for state in states})
+        return self.entries_of({state.values for state in states}, statistics=statistics)
 
-    def entries_of(self, wanted: set[tuple[Any, ...]] | None) -> list[manifest.Entry]:
+    def entries_of(
+        self, wanted: set[tuple[Any, ...]] | None, *, statistics: bool = True
+    ) -> list[manifest.Entry]:
         """The entries of the partitions with these values; all delete files whatever their partition."""
         listed = self.manifests()
         if wanted is not None and len(wanted) < _MANY:
             listed = [row for row in listed if row["content"] != manifest.DATA or self._may_hold(row, wanted)]
         try:
-            entries = [entry for row in listed for entry in self.manifest_entries(row)]
+            entries = [entry for row in listed for entry in self.manifest_entries(row, statistics=statistics)]
         except AvroError:
             entries = entries_by_pyiceberg(self._iceberg())
         return [
@@ -334,15 +336,15 @@ class Table:
     def _may_hold(self, row: manifest.Entry, wanted: Collection[tuple[Any, ...]]) -> bool:
         return row["partition_spec_id"] == self.spec["spec-id"] and self.partitioning.may_hold(row, wanted)
 
-    def manifest_entries(self, row: manifest.Entry) -> list[manifest.Entry]:
+    def manifest_entries(self, row: manifest.Entry, *, statistics: bool = True) -> list[manifest.Entry]:
         """The entries of one manifest that are alive. Raises MissingFileError, AvroError."""
-        return manifest.decode_manifest(self._contents(row["manifest_path"]), row)
+        return manifest.decode_manifest(self._contents(row["manifest_path"]), row, statistics=statistics)
 
     @cached_property
     def _files(self) -> list[DataFile]:
         return [
             DataFile(file["file_path"], file["record_count"], file["file_size_in_bytes"])
-            for file in (entry["data_file"] for entry in self.entries())
+            for file in (entry["data_file"] for entry in self.entries(statistics=False))
             if file["content"] == manifest.DATA
         ]
 
