@@ -12,8 +12,10 @@ Knows nothing of refs: a handle points to one immutable ``metadata.json``.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from anabranch.dataclass import dataclass
@@ -70,6 +72,33 @@ class DataFile:
     path: str
     rows: int
     bytes: int
+
+
+class _Listings:
+    """What tables' metadata say of their files, kept for the tables that were read last: a location never changes what it says."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most  # files, of all tables together
+        self._files = 0
+        self._known: OrderedDict[str, Sequence[DataFile]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, location: str, listed: Callable[[], Sequence[DataFile]]) -> Sequence[DataFile]:
+        with self._lock:
+            if location in self._known:
+                self._known.move_to_end(location)
+                return self._known[location]
+        found = tuple(listed())
+        with self._lock:
+            if location not in self._known and len(found) <= self._most:
+                self._known[location] = found
+                self._files += len(found)
+            while self._files > self._most:
+                self._files -= len(self._known.popitem(last=False)[1])
+        return found
+
+
+_FILES = _Listings(50_000)
 
 
 class Table:
@@ -341,7 +370,16 @@ class Table:
         return manifest.decode_manifest(self._contents(row["manifest_path"]), row, statistics=statistics)
 
     @cached_property
-    def _files(self) -> list[DataFile]:
+    def _files(self) -> Sequence[DataFile]:
+        if self._only is not None or (
+            self._storage.local
+            and self._snapshot is not None
+            and not self._storage.exists(self._snapshot["manifest-list"])
+        ):
+            return self._listed()
+        return _FILES.get(self.location, self._listed)
+
+    def _listed(self) -> list[DataFile]:
         return [
             DataFile(file["file_path"], file["record_count"], file["file_size_in_bytes"])
             for file in (entry["data_file"] for entry in self.entries(statistics=False))
