@@ -353,7 +353,7 @@ def test_each_mistake_has_a_place_a_sentence_and_advice(
     [
         ('name = "flights"\n', "", "anabranch.toml:1 project.name", "name is missing"),
         ('name = "flights"', 'name = "/"', "anabranch.toml:2 project.name", "can't be a project's name"),
-        (":defs", "", "anabranch.toml:3 project.definitions", "where the definitions are"),
+        (":defs", ":", "anabranch.toml:3 project.definitions", "where the definitions are"),
         (":defs", ":d-f", "anabranch.toml:3 project.definitions", "where the definitions are"),
         ("\n[env", 'source = "src"\n[env', "anabranch.toml:4 project.source", "must be a list of folders"),
         ("\n[env", 'source = [\n"src",\n5]\n[env', "anabranch.toml:6 project.source[1]", "must be text"),

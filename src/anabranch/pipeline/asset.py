@@ -19,6 +19,7 @@ from anabranch.errors import SignatureError
 from anabranch.names import is_key, parse_duration
 from anabranch.pipeline.incremental import Incremental, check_declaration
 from anabranch.pipeline.partition import PartitionMapping, Partitions
+from anabranch.pipeline.parts import CodeFingerprint
 
 Refresh = Literal["code", "always", "every", "observe"]
 RetryOn = type[BaseException] | str | Sequence[type[BaseException] | str]
@@ -69,6 +70,19 @@ class Input:
             f"ab.Input({self.name!r}, partitions={self.partitions!r}) names no mapping",
             hint='"window", "same", "all", ab.last(7) or ab.offset(-1)',
         )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was found out about an asset's code where its objects are at hand, for a process in which they are not.
+
+    Attributes:
+        code: Its code.
+        config: Its config as plain values.
+    """
+
+    code: CodeFingerprint
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Asset:
@@ -141,6 +155,7 @@ class Asset:
                 place=self.place,
                 hint="a partition is made whole, and only those that need it: leave incremental out",
             )
+        self.known: Known | None = None
         self.__name__ = name
         self.__doc__ = self.description or None
         self.__wrapped__ = function

@@ -74,6 +74,7 @@ class Check:
         self.timeout = timeout
         self.description = description or (inspect.getdoc(function) or "" if function is not None else "")
         self.file, self.line = place
+        self.known_code: str | None = None
         self.__name__ = name
         self.__wrapped__ = function
         self.__anabranch_code__ = tuple(f for f in (function,) if f is not None)

@@ -86,6 +86,23 @@ class Definitions:
             )
         return self.resources[name]
 
+    def environ(self, name: str) -> Mapping[str, str]:  # noqa: ARG002 - for definitions that tell by variables where they are
+        """Variables that the processes of a set's steps are given."""
+        return {}
+
+    @property
+    def workers(self) -> int | None:
+        """How many worker processes suit them, where nobody says; None: one for each processor."""
+        return None
+
+    def admit(self, key: str) -> None:
+        """Called before an asset is run in a sandbox. Raises where it could write anywhere else."""
+
+    @property
+    def portable(self) -> tuple[str, Mapping[str, Any]] | None:
+        """For definitions that a translator has made: its name, and plain values that it makes the same from elsewhere."""
+        return None
+
     def all_sets(self) -> list[Resources]:
         """Every set, for what must be the same whichever is used."""
         return [self.shared] if self.shared else list(self.resources.values())
@@ -219,9 +236,9 @@ class Pipeline:
 
     def _node(self, bound: BoundAsset, reader: CodeReader) -> Node:
         asset = bound.asset
-        config, config_parts = config_hash(
-            {} if bound.config is None else bound.config.model_dump(mode="json")
-        )
+        known = asset.known
+        plain = {} if bound.config is None else bound.config.model_dump(mode="json")
+        config, config_parts = config_hash(plain if known is None else known.config)
         place = _relative(asset.file, asset.line, reader)
         every = asset.every.total_seconds() if asset.every is not None else None
         if bound.query is not None:
@@ -268,7 +285,7 @@ class Pipeline:
             (c for c in classes if c is not Resource), key=lambda c: (c.__module__, c.__qualname__)
         )
         observe = () if asset.observe is None else (asset.observe,)
-        code = reader.of(asset, *observe, *extra, name=asset.name)
+        code = known.code if known else reader.of(asset, *observe, *extra, name=asset.name)
         return Node(
             key=asset.name,
             inputs=bound.inputs,
@@ -316,7 +333,7 @@ class Pipeline:
                 json.dumps(dict(check.rule.parameters), sort_keys=True, default=repr),
             )
         else:
-            code = reader.of(check, name=check.name).hash
+            code = check.known_code or reader.of(check, name=check.name).hash
         return CheckNode(
             name=check.name,
             asset=check.asset,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.pipeline.kept import Kept
-from anabranch.pipeline.sources import FRAMEWORK, Source
+from anabranch.pipeline.sources import FRAMEWORKS, Source
 
 _INSTALLED = frozenset({"site-packages", "dist-packages", "node_modules", "__pypackages__"})
 
@@ -93,7 +93,7 @@ class ProjectFiles:
 
     def _find_module(self, name: str) -> Source | None:
         top, _, _ = name.partition(".")
-        if top == FRAMEWORK:
+        if top in FRAMEWORKS:
             return None
         loaded = sys.modules.get(name)
         if loaded is not None:

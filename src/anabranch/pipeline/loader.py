@@ -12,20 +12,25 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, CodeChangedError, LoadError
 from anabranch.names import did_you_mean
 from anabranch.pipeline.definitions import Definitions
 
+if TYPE_CHECKING:
+    from anabranch.pipeline.translators import Asked
+
 _SKIPPED = {".venv", "venv", "site-packages", "node_modules", ".anabranch", ".tox", ".nox"}
+_NATIVE = re.compile(rb"^\s*(?:import|from)\s+anabranch\b(?!\.adapters)", re.MULTILINE)
 _LOCK = threading.RLock()
 _added: list[str] = []
 """Folders that the last load put onto `sys.path`."""
@@ -109,7 +114,12 @@ class ProjectFinder:
 
 
 def load_definitions(
-    target: str, *, root: Path, source: Sequence[Path], expected: Mapping[str, str] | None = None
+    target: str,
+    *,
+    root: Path,
+    source: Sequence[Path],
+    expected: Mapping[str, str] | None = None,
+    ask: Callable[[], Asked] | None = None,
 ) -> Loaded:
     """Imports ``package.module:attribute`` anew.
 
@@ -118,18 +128,59 @@ def load_definitions(
         root: The project's folder.
         source: Folders to import from, first to last.
         expected: Relative path → SHA-256 of what was planned; a difference raises CodeChangedError.
+        ask: For a project that may be written for another program: what its translator is asked.
 
     Raises:
         LoadError: the module is not found, fails, or holds no definitions; names the user's own file and line.
     """
     root = root.resolve()
     module_name, _, attribute = target.partition(":")
+    asked = None
+    if ask is not None and not is_native(module_name, source):
+        from anabranch.pipeline.translators import translate
+
+        asked = ask()
+        if (made := translate(asked)) is not None:
+            return Loaded(made.definitions, made.files)
+    module, files = import_project(target, root=root, source=source, expected=expected)
+    strange = _strange(module, attribute)
+    if strange and ask is not None:
+        from anabranch.pipeline.translators import translate
+
+        for value in strange:
+            if (made := translate(asked or ask(), value)) is not None:
+                return Loaded(made.definitions, made.files)
+    return Loaded(_find(module, attribute, target), files)
+
+
+def import_project(
+    target: str, *, root: Path, source: Sequence[Path], expected: Mapping[str, str] | None = None
+) -> tuple[ModuleType, Mapping[str, str]]:
+    """Imports the module of a target anew: the module, and each executed project file. Raises LoadError, CodeChangedError."""
     with _LOCK:
         finder = ProjectFinder(root, expected)
         _forget(finder)
         _install(finder, source)
-        module = _import(module_name, target, root, source)
-        return Loaded(_find(module, attribute, target), finder.files)
+        return _import(target.partition(":")[0], target, root, source), finder.files
+
+
+def is_native(module: str, source: Sequence[Path]) -> bool:
+    """Whether a module's own text imports anabranch, so that nobody needs to be asked what it is."""
+    for folder in source:
+        place = folder.joinpath(*module.split("."))
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            with contextlib.suppress(OSError):
+                return _NATIVE.search(file.read_bytes()) is not None
+    return False
+
+
+def _strange(module: ModuleType, attribute: str) -> list[Any]:
+    """What a module holds instead of definitions of ours: candidates for a translator."""
+    if attribute:
+        value = getattr(module, attribute, None)
+        return [] if value is None or isinstance(value, Definitions) else [value]
+    values = list(vars(module).values())
+    return [] if any(isinstance(v, Definitions) for v in values) else values
 
 
 def _install(finder: ProjectFinder, source: Sequence[Path]) -> None:
@@ -179,7 +230,7 @@ def _import(name: str, target: str, root: Path, source: Sequence[Path]) -> Modul
             return importlib.import_module(name)
     except AnabranchError as error:
         if error.place is None:
-            error.place = _user_error(error, target, root).place
+            error.place = user_error(error, target, root).place
         elif Path(error.place.rpartition(":")[0]).is_absolute():
             error.place = _shorten(error.place, root)
         raise
@@ -194,12 +245,12 @@ def _import(name: str, target: str, root: Path, source: Sequence[Path]) -> Modul
                     name.partition(".")[0], [f for f in found if f != name], f"looked in: {looked}"
                 ),
             ) from None
-        raise _user_error(error, target, root) from error
+        raise user_error(error, target, root) from error
     except (Exception, SystemExit) as error:
-        raise _user_error(error, target, root) from error
+        raise user_error(error, target, root) from error
 
 
-def _user_error(error: BaseException, target: str, root: Path) -> LoadError:
+def user_error(error: BaseException, target: str, root: Path) -> LoadError:
     place, frames = None, ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{error.filename}:{error.lineno}"

@@ -19,7 +19,7 @@ from anabranch.pipeline.canonical import bound_names, digest, scan
 from anabranch.pipeline.files import ProjectFiles
 from anabranch.pipeline.parts import Node, Part
 from anabranch.pipeline.reach import Reach
-from anabranch.pipeline.sources import DEFINITIONS, FRAMEWORK, FUNCTIONS, LOOPS, Place, Source, Unit
+from anabranch.pipeline.sources import DEFINITIONS, FRAMEWORKS, FUNCTIONS, LOOPS, Place, Source, Unit
 from anabranch.pipeline.values import value_text
 
 _TAG = f"py{sys.version_info.major}.{sys.version_info.minor}"
@@ -66,7 +66,7 @@ class Objects:
         value = getattr(module, "__dict__", {}).get(name)
         if value is None or isinstance(value, (str, int, float, bytes, type, types.ModuleType)):
             return
-        if (type(value).__module__ or "").partition(".")[0] == FRAMEWORK:
+        if (type(value).__module__ or "").partition(".")[0] in FRAMEWORKS:
             return
         if isinstance(value, types.FunctionType):
             value = getattr(value, "registry", None)  # functools.singledispatch
@@ -286,7 +286,7 @@ class ObjectWalk:
         module = function.__module__ or ""
         nodes = self.reach.foreign(module, ()) if module else []
         installed = Path(function.__code__.co_filename).exists()
-        if module.partition(".")[0] == FRAMEWORK:
+        if module.partition(".")[0] in FRAMEWORKS:
             pass
         elif installed and (nodes or module.partition(".")[0] in sys.stdlib_module_names):
             self.add(label, nodes)
@@ -400,7 +400,7 @@ class ObjectWalk:
         if id(one) in self.seen:
             return f"<{self.seen[id(one)]}>"
         self.remember(one, label)
-        if module.partition(".")[0] == FRAMEWORK or _is_logger(one):
+        if module.partition(".")[0] in FRAMEWORKS or _is_logger(one):
             return f"{module}.{kind.__qualname__}"
         self.class_(kind, label)
         if isinstance(one, tuple | list | set | frozenset | dict):

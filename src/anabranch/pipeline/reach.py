@@ -16,7 +16,7 @@ from anabranch.pipeline.canonical import CHANGED, DYNAMIC, Reference, digest
 from anabranch.pipeline.distributions import Distributions
 from anabranch.pipeline.files import ProjectFiles
 from anabranch.pipeline.parts import Node, Part, PartKind
-from anabranch.pipeline.sources import FRAMEWORK, Source, Unit
+from anabranch.pipeline.sources import FRAMEWORKS, Source, Unit
 
 _BLIND = frozenset({"exec", "eval", "compile", "globals"})
 _KINDS: dict[str, PartKind] = {"function": "function", "class": "class", "constant": "constant"}
@@ -102,7 +102,7 @@ class Reach:
 
     def _leads_to_framework(self, source: Source, target: Reference, attributes: tuple[str, ...]) -> bool:
         module = source.absolute(target)
-        if module.partition(".")[0] == FRAMEWORK:
+        if module.partition(".")[0] in FRAMEWORKS:
             return True
         path = (*target.attributes, *attributes)
         inner = self.files.module(module)
@@ -251,7 +251,7 @@ class Reach:
 
     def foreign(self, module: str, attributes: tuple[str, ...]) -> list[Node]:
         top = module.partition(".")[0]
-        if not top or top == FRAMEWORK or top in sys.stdlib_module_names:
+        if not top or top in FRAMEWORKS or top in sys.stdlib_module_names:
             return []
         dotted = ".".join((module, *(a for a in attributes if a not in (DYNAMIC, CHANGED))))
         owners = self._distributions.of(dotted)

@@ -28,7 +28,8 @@ from anabranch.pipeline.canonical import (
 )
 from anabranch.pipeline.kept import Kept
 
-FRAMEWORK = "anabranch"
+FRAMEWORKS = frozenset({"anabranch", "dagster"})
+"""Whose decorators wrap functions without deciding what they compute, and whose releases rebuild nobody's tables."""
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -181,9 +182,9 @@ class Source:
         return name in self.exported if self.exported is not None else not name.startswith("_")
 
     def is_framework(self, name: str) -> bool:
-        """Whether this file imports the name from anabranch."""
+        """Whether this file imports the name from a framework."""
         return any(
-            t.level == 0 and t.module.partition(".")[0] == FRAMEWORK for t in self.imports.get(name, ())
+            t.level == 0 and t.module.partition(".")[0] in FRAMEWORKS for t in self.imports.get(name, ())
         )
 
     # Reading ---------------------------------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ class Context:
     def resources_of(self, branch: Branch) -> str:
         """Name of the resource set that steps on a branch are given."""
         if branch.kind == "sandbox":
-            return self.settings.sandboxes.resources
+            return self.settings.sandboxes.resource_set
         return self.environment_settings(branch.name).resources or branch.name
 
     # refs
@@ -330,6 +330,7 @@ class Context:
         from anabranch.pipeline.definitions import Pipeline
         from anabranch.pipeline.fingerprint import CodeReader
         from anabranch.pipeline.loader import load_definitions
+        from anabranch.project.surroundings import asked
         from anabranch.running.worker import Project as WorkerProject
         from anabranch.running.workspace import Workspace
 
@@ -337,7 +338,9 @@ class Context:
         target = self.settings.project.definitions
         cache = self.folder / "cache"
         try:
-            loaded = load_definitions(target, root=self.root, source=source)
+            loaded = load_definitions(
+                target, root=self.root, source=source, ask=lambda: asked(self, target, source)
+            )
             pipeline = Pipeline.bind(loaded.definitions, query_cache=cache)
         except AnabranchError as error:
             _relative_place(error, self.root)
@@ -386,7 +389,7 @@ class Context:
 
         settings = self.settings
         sets = {
-            settings.sandboxes.resources,
+            settings.sandboxes.resource_set,
             *(its.resources or n for n, its in settings.environments.items()),
         }
         return Withheld(

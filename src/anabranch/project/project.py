@@ -121,7 +121,7 @@ class Project(Looking):
         )
         branch = self._planning_branch(environment)
         resources = (
-            context.settings.sandboxes.resources
+            context.settings.sandboxes.resource_set
             if here.kind == "sandbox"
             else context.resources_of(environment)
         )

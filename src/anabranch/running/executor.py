@@ -38,6 +38,9 @@ from anabranch.running.step import StepResult, StepTask
 from anabranch.running.timeline import Bar, BarState
 from anabranch.running.worker import Pool, Progress
 
+FACTS = "facts"
+"""Where an entry's provenance keeps what its step has told besides."""
+
 
 @dataclass
 class Conditions:
@@ -402,7 +405,8 @@ class Executor:
         for key in keys:
             entry = self._entries[key]
             part = replace(world.sample, by=chosen[key]) if key in chosen and world.sample else None
-            found[key] = Source(key, entry.kind, entry.location, entry.version, part)
+            facts = entry.provenance.extra.get(FACTS, {})
+            found[key] = Source(key, entry.kind, entry.location, entry.version, part, facts)
         return found
 
     def _increment(self, key: str, step: Step) -> StepIncrement | None:
@@ -570,6 +574,8 @@ class Executor:
         )
         kept = _kept(self.graph[result.key], task, step, result)
         extra = {**provenance.extra, **_columns(step, result), **kept}
+        if result.facts:
+            extra[FACTS] = dict(result.facts)
         provenance = replace(provenance, extra=extra)
         return Entry(result.key, result.kind, result.location, result.version, provenance)
 

@@ -7,10 +7,10 @@ an input is a pointer, a result is a pointer.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from anabranch.dataclass import dataclass
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import SignatureError, UnstorableError
 from anabranch.lake.file import File, StoredFile
 from anabranch.sample import Sample
@@ -29,6 +29,7 @@ class Source:
     Attributes:
         key, kind, location, version: As of the entry.
         sample: How much of a table is read, and by which column; None: all of it.
+        facts: For a check: what was kept of the step that made it.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Source:
     location: str
     version: str
     sample: Sample | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self, storage: Storage) -> Table | StoredFile:
         """A handle on it; nothing is read yet."""

@@ -275,11 +275,22 @@ class Preparation:
         foreign = foreign_variables(definitions, resources, self.place.withheld, os.environ)
         pool: Pool
         if options.in_process:
-            pool = InlinePool(self.workspace.pipeline, self.workspace.project.root, foreign)
+            pool = InlinePool(
+                self.workspace.pipeline,
+                self.workspace.project.root,
+                foreign,
+                definitions.environ(resources),
+            )
         else:
             processes = ProcessPool(
-                replace(self.workspace.project, foreign=foreign, teardown=options.teardown),
-                options.workers or os.cpu_count() or 1,
+                replace(
+                    self.workspace.project,
+                    foreign=foreign,
+                    teardown=options.teardown,
+                    environ=definitions.environ(resources),
+                    portable=definitions.portable,
+                ),
+                options.workers or definitions.workers or os.cpu_count() or 1,
             )
             processes.warm(size)
             pool = processes

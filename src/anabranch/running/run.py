@@ -79,6 +79,7 @@ class Runner(Preparation):
             guard = self.guard(planner.world, environment)
             for step in plan.with_action("run", "depends"):
                 guard.asset(step.key)
+                self.workspace.pipeline.definitions.admit(step.key)
             below = self.catalog.entries(sandbox.base_point) if sandbox.base_point is not None else {}
 
             def commit(entry: Entry, step: Step) -> None:
@@ -510,9 +511,8 @@ class Runner(Preparation):
         try:
             # What may turn out to be known already starts its worker when it is needed.
             with self._pool(options, resources, len(plan.with_action("run"))) as pool:
-                conditions = self._conditions(
-                    self._template(resources, scope), run_id, options, resources, commit, branch
-                )
+                template = replace(self._template(resources, scope), run=str(logs))
+                conditions = self._conditions(template, run_id, options, resources, commit, branch)
                 conditions.listen = listen
                 conditions.admit = self.guard(planner.world, self._below(target)).task
                 executor = Executor(planner, self.workspace.pipeline, pool, conditions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import BoundAsset, Pipeline, Slot
 from anabranch.pipeline.incremental import Upsert
 from anabranch.pipeline.resource import Resource
+from anabranch.running.current import under_way
 from anabranch.running.increments import Progressing, StepIncrement, begin, finish
 from anabranch.running.io import Source
 from anabranch.running.machine import forget_peak, peak_memory
@@ -61,6 +62,7 @@ class StepTask:
         retry_on: Full names of the exceptions that are worth another try; none: all.
         asset: For a task that makes partitions: the asset; its key then names the task.
         parts: The partitions that it makes.
+        run: Folder of the run's records, or empty.
         increment: For an incremental asset: how it is to be brought up to date.
     """
 
@@ -83,6 +85,7 @@ class StepTask:
     increment: StepIncrement | None = None
     asset: str = ""
     parts: tuple[Part, ...] = ()
+    run: str = ""
 
     @property
     def of(self) -> str:
@@ -97,6 +100,7 @@ class StepResult:
     Attributes:
         retriable: Whether the error is of a kind that is worth another try.
         increment: For an incremental asset: how it was brought up to date; plain values.
+        facts: What else is kept of it; plain values.
     """
 
     key: str
@@ -116,6 +120,7 @@ class StepResult:
     retriable: bool = True
     parts: Parts | None = None
     increment: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_step(
@@ -126,7 +131,8 @@ def run_step(
     started = time.perf_counter()
     at = now().isoformat()
     try:
-        made = _run(pipeline, task, on_progress, root)
+        with under_way(task, root) as current:
+            made = _run(pipeline, task, on_progress, root)
     except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a user's code may raise anything
         seconds = time.perf_counter() - started
         return StepResult(
@@ -144,6 +150,7 @@ def run_step(
         seconds=time.perf_counter() - started,
         memory=peak_memory(),
         computed_at=at,
+        facts=current.facts,
         **made,
     )
 
@@ -205,12 +212,13 @@ def _make_parts(
     on_progress: Callable[[int], None] | None,
     root: Path,
 ) -> dict[str, Any]:
-    from anabranch.lake.partitions import PartitionWriter
+    from anabranch.lake.partitions import write_partition
     from anabranch.running.io import to_arrow
     from anabranch.running.parts import make_parts
 
     asset = bound.asset
     assert asset.partitions is not None
+    layout = asset.partitions.layout()
     shared: dict[str, Any] = {}
     if task.query is None:
         shared |= _resources(pipeline, bound.slots, task, stack)
@@ -243,22 +251,22 @@ def _make_parts(
         if on_progress is not None:
             on_progress(done + rows)
 
-    writer = PartitionWriter(
-        storage,
-        task.of,
-        asset.partitions.layout(),
-        previous,
-        asset.renames,
-        descriptions(asset.columns),
-        task.threads,
-        progress,
-    )
-
-    def store(pieces: Iterable[tuple[Slice, Any]]) -> Iterator[PartitionFiles]:
+    def store(piece: Slice, value: Any) -> PartitionFiles:
         nonlocal done
-        for files in writer.write_all((piece, to_arrow(value, owner=task.of)) for piece, value in pieces):
-            done += files.rows
-            yield files
+        files = write_partition(
+            storage,
+            task.of,
+            piece,
+            to_arrow(value, owner=task.of),
+            layout=layout,
+            previous=previous,
+            renames=asset.renames,
+            docs=descriptions(asset.columns),
+            threads=task.threads,
+            on_progress=progress,
+        )
+        done += files.rows
+        return files
 
     parts = make_parts(
         asset.partitions,

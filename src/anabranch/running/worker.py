@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from anabranch.dataclass import dataclass, field
@@ -47,6 +48,8 @@ class Project:
         query_cache: Folder of parsed queries.
         foreign: Names of the variables that the worker must not have.
         teardown: How long a step that is to end early may take to tear its resources down.
+        environ: Variables that the worker is given beside its parent's.
+        portable: For definitions that a translator has made: see `Definitions.portable`.
     """
 
     target: str
@@ -56,6 +59,8 @@ class Project:
     query_cache: Path | None = None
     foreign: tuple[str, ...] = ()
     teardown: timedelta = TEARDOWN
+    environ: Mapping[str, str] = field(default_factory=dict)
+    portable: tuple[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,17 @@ class Pool(Protocol):
 class InlinePool:
     """Runs each step in this process, for a debugger: breakpoints and prints work as in any program."""
 
-    def __init__(self, pipeline: Any, root: Path, foreign: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        root: Path,
+        foreign: Sequence[str] = (),
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._pipeline = pipeline
         self._root = root
         self._foreign = tuple(foreign)
+        self._environ = environ
         self._tasks: list[StepTask] = []
 
     @property
@@ -108,7 +120,7 @@ class InlinePool:
     def wait(self, timeout: float | None) -> list[StepResult | Progress]:  # noqa: ARG002 - the pool's protocol
         """Runs the task that was submitted, and returns its result."""
         tasks, self._tasks = self._tasks, []
-        with _without(self._foreign):
+        with _without(self._foreign), _with(self._environ):
             return [run_step(self._pipeline, task, root=self._root) for task in tasks]
 
     def kill(self, key: str, why: str) -> None:
@@ -228,6 +240,7 @@ class ProcessPool:
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
         environ = {k: v for k, v in os.environ.items() if k not in self._project.foreign}
+        environ |= self._project.environ
         environ["PYTHONUNBUFFERED"] = "1"
         process = subprocess.Popen(
             [sys.executable, "-m", "anabranch.running.worker", str(theirs.fileno())],
@@ -318,6 +331,20 @@ def _without(names: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def _with(variables: Mapping[str, str]) -> Iterator[None]:
+    kept = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -441,6 +468,12 @@ def _serve(connection: Connection, project: Project) -> None:
 
 def _load(project: Project) -> Any:
     from anabranch.pipeline.definitions import Pipeline
+
+    if project.portable is not None:
+        from anabranch.pipeline.translators import restore
+
+        definitions = restore(project.portable, project.root, project.source, project.files)
+        return Pipeline.bind(definitions, query_cache=project.query_cache)
     from anabranch.pipeline.loader import load_definitions
 
     loaded = load_definitions(

@@ -18,6 +18,7 @@ from anabranch.columns import Rule
 from anabranch.errors import SettingsError
 from anabranch.names import did_you_mean, is_branch_name
 from anabranch.settings.clones import CloneSettings
+from anabranch.settings.dagster import DagsterSettings, ResourcesOrRules, SandboxEvent
 from anabranch.settings.deciding import SANDBOX
 from anabranch.settings.fields import (
     Duration,
@@ -36,7 +37,7 @@ from anabranch.settings.fields import (
 )
 from anabranch.settings.lines import KeyPath, dotted, line_of
 
-_DEFINITIONS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_DEFINITIONS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MASKED = re.compile(r"[a-z][a-z0-9_-]*|[^.]+(\.[^.]+){1,2}")
@@ -287,12 +288,34 @@ class Sandboxes(_Table):
     expire_after: DurationOrNever = _field(
         "14d", 'After how long without use a sandbox may be closed by gc; `"never"` to keep it.'
     )
-    resources: str = _field("sandbox", "The set of resources that a sandbox's steps receive.", min_length=1)
+    resources: ResourcesOrRules = _field(
+        "sandbox",
+        "The set of resources that a sandbox's steps receive. As a table, `[sandboxes.resources]`: what a Dagster project's"
+        ' resources may do in sandboxes: `NAME = "allow"`, `"branch"` or `"package.module:object"`, which takes its place.',
+    )
+    dagster_deployment: str | None = _field(
+        None,
+        "What `DAGSTER_DEPLOYMENT` says in sandboxes; by default the name of their set of resources.",
+        min_length=1,
+    )
+    on_open: SandboxEvent = _field({}, "What is done when a sandbox is opened.")
+    on_sync: SandboxEvent = _field({}, "What is done when a sandbox is synced.")
+    on_close: SandboxEvent = _field({}, "What is done when a sandbox is closed.")
     sample: SampleOrNone = _field(
         None,
         'How much of the base\'s tables the assets that run in a sandbox read: a share such as `"5%"`, or'
         ' `{ share = "5%", by = "customer_id" }`; by default all.',
     )
+
+    @property
+    def resource_set(self) -> str:
+        """Name of the set of resources that a sandbox's steps receive."""
+        return self.resources if isinstance(self.resources, str) else "sandbox"
+
+    @property
+    def resource_rules(self) -> Mapping[str, str]:
+        """Resource of a Dagster project → what it may do in sandboxes."""
+        return {} if isinstance(self.resources, str) else self.resources
 
 
 class Run(_Table):
@@ -394,6 +417,7 @@ class Settings(_Table):
     clones: dict[str, CloneSettings] = _field(
         {}, "Databases outside the catalog of which each sandbox gets a copy, each a table of its own."
     )
+    dagster: DagsterSettings = _field({}, "How a Dagster project is run.")
     history: History = _field({}, "How much of the past stays readable.")
     gc: Gc = _field({}, "How careful garbage collection is.")
 
@@ -557,7 +581,7 @@ class Settings(_Table):
             SettingsError: there is no such environment.
         """
         if environment is None:
-            return self.sandboxes.resources
+            return self.sandboxes.resource_set
         return self.environment(environment).resources or environment
 
     def environment(self, name: str) -> Environment:

@@ -23,6 +23,7 @@ _WORDS: dict[Any, str] = {
     SecretStr: "text",
     int: "whole number",
     bool: "true or false",
+    Any: "table",
     timedelta: "duration",
     RowLimit: 'share, number or "any"',
     Memory: 'size, share or "any"',

@@ -1,0 +1,1 @@
+"""Faces to other programs; removable leaves, which nothing below imports."""
