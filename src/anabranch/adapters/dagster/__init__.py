@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anabranch.adapters.dagster.lake_io import LakeIOManager
+    from anabranch.adapters.dagster.outbound import RunSettings, definitions
 
-__all__ = ["LakeIOManager"]
+__all__ = ["LakeIOManager", "RunSettings", "definitions"]
 
 _WHERE = {
     "LakeIOManager": "anabranch.adapters.dagster.lake_io",
+    "RunSettings": "anabranch.adapters.dagster.outbound",
+    "definitions": "anabranch.adapters.dagster.outbound",
 }
 
 
