@@ -51,6 +51,8 @@ def event_line(event: Event, *, verbose: bool = False) -> Line | None:
         return line(name, Span(f" does not run: {data.get('cause')} failed", "warn"))
     if event.kind == "check_finished":
         return _check_line(event, name, verbose)
+    if event.kind == "run_waiting":
+        return line(Span("waits for ", "warn"), str(data["holder"]))
     if event.kind == "warning":
         return line(Span("warning: ", "warn"), str(data["message"]))
     if event.kind == "published":

@@ -16,6 +16,7 @@ from anabranch.catalog.base import Branch, Catalog, Entry, Point
 from anabranch.errors import (
     AnabranchError,
     BehindError,
+    BranchExistsError,
     DirtyError,
     RefError,
     SettingsError,
@@ -218,9 +219,17 @@ class Context:
         found = self.find_branch(name)
         if found is None:
             properties = {} if parent is None else {"derived_from": parent, "storage": f"{name}-{new_id()}"}
-            return self.catalog.open_branch(
-                name, kind="environment", message=f"open {name}", author=self.author, properties=properties
-            )
+            try:
+                return self.catalog.open_branch(
+                    name,
+                    kind="environment",
+                    message=f"open {name}",
+                    author=self.author,
+                    properties=properties,
+                )
+            except BranchExistsError:
+                # Somebody else has made it in this very moment, and perhaps as something else: looked at below.
+                found = self.catalog.branch(name)
         was = found.properties.get("derived_from")
         if was != parent:
             # What is in it was made under the other rule, and stays readable: a name can't change sides.

@@ -11,11 +11,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from anabranch.catalog.base import Branch, Commit, Point
 from anabranch.errors import ConflictError, DirtyError, HeldError, PromotionError, RefError
-from anabranch.names import now, parse_ref
+from anabranch.names import now, parse_duration, parse_ref
 from anabranch.project.context import Context
 from anabranch.project.looking import Looking
 from anabranch.project.results import CheckReport, Status, Where
@@ -159,6 +160,7 @@ class Project(Looking):
         resume: bool = False,
         sample: str | None = None,
         sample_by: str | None = None,
+        wait: str | timedelta | None = None,
         listen: Listener = lambda _: None,
     ) -> RunResult:
         """Carries the plan out: on an environment's git branch its environment, on any other the branch's sandbox.
@@ -174,6 +176,7 @@ class Project(Looking):
             fail_fast: Start nothing more after a failure.
             resume: Run although the environment is held after a rollback.
             sample, sample_by: In a sandbox, how much of its base is read from now on; see `Sandboxes.open`.
+            wait: For how long to wait for another run that is under way there: ``"10m"``; default: not at all.
             listen: Called with every `Event`.
 
         Raises:
@@ -189,6 +192,7 @@ class Project(Looking):
         settings = context.settings
         options = replace(
             context.run_options(workers=workers, in_process=in_process, listen=listen),
+            wait=wait if isinstance(wait, timedelta) else parse_duration(wait or "0"),
             select=tuple(select),
             partitions=partitions,
             force=force,
@@ -475,7 +479,6 @@ class Project(Looking):
             LeaseError: another gc is under way.
         """
         from anabranch.lake.storage import Scope
-        from anabranch.names import parse_duration
         from anabranch.sandbox.gc import collect, drop_old_logs, plan_gc
 
         context = self.context

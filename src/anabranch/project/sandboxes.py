@@ -151,20 +151,26 @@ class Sandboxes:
         environment = context.environment(base or here.environment)
         wanted = sample_asked(sample, sample_by, context.settings.sandboxes.sample)
         chosen = context.base_for(environment)
-        branch = open_sandbox(
-            context.catalog,
-            here.sandbox,
-            environment=environment,
-            base=chosen,
-            git_branch=here.git_branch or "",
-            git_commit=here.git_commit,
-            author=context.author,
-            expire_after=context.settings.sandboxes.expire_after
-            if expire_after is None
-            else parse_duration(expire_after),
-            definitions=context.workspace.graph.definitions,
-            properties={"sample": wanted.to_dict()} if wanted else None,
-        )
+        try:
+            branch = open_sandbox(
+                context.catalog,
+                here.sandbox,
+                environment=environment,
+                base=chosen,
+                git_branch=here.git_branch or "",
+                git_commit=here.git_commit,
+                author=context.author,
+                expire_after=context.settings.sandboxes.expire_after
+                if expire_after is None
+                else parse_duration(expire_after),
+                definitions=context.workspace.graph.definitions,
+                properties={"sample": wanted.to_dict()} if wanted else None,
+            )
+        except BranchExistsError:
+            # Another run of the same git branch has opened it in this very moment.
+            if context.find_branch(here.sandbox) is None:
+                raise
+            return self.ensure(expire_after=expire_after, base=base, sample=sample, sample_by=sample_by)
         return branch, True, None if chosen.is_head else context.behind(environment, chosen).message
 
     def sync(self, name: str | None = None, *, dry_run: bool = False) -> Synced:

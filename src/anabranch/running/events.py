@@ -16,7 +16,7 @@ from anabranch.names import now
 
 EventKind = Literal[
     "sandbox_opened", "run_started", "step_started", "step_progress", "step_finished", "step_reused", "step_failed", "step_retried",
-    "step_skipped", "check_finished", "published", "run_finished", "warning",
+    "step_skipped", "check_finished", "published", "run_finished", "run_waiting", "warning",
 ]  # fmt: skip
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +27,14 @@ TTL = timedelta(seconds=60)
 
 @contextlib.contextmanager
 def hold(
-    catalog: Catalog, name: str, what: str, info: Mapping[str, Any] | None = None, *, ttl: timedelta = TTL
+    catalog: Catalog,
+    name: str,
+    what: str,
+    info: Mapping[str, Any] | None = None,
+    *,
+    ttl: timedelta = TTL,
+    wait: timedelta = timedelta(),
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Lease]:
     """Holds a lease for the time of a ``with`` block.
 
@@ -35,11 +44,27 @@ def hold(
         what: What the holder does, for the sentence that others see: ``run 3k2…``.
         info: Plain values beside it.
         ttl: Time after which a lease that is not renewed ends by itself.
+        wait: For how long to wait for whoever holds it.
+        on_wait: Called once, with the holder, before waiting.
 
     Raises:
-        LeaseError: somebody who is alive, or on another machine, holds it.
+        LeaseError: somebody who is alive, or on another machine, holds it, and the time to wait is over.
     """
-    lease = _acquire(catalog, name, what, dict(info or {}), ttl)
+    end = time.monotonic() + wait.total_seconds()
+    told = False
+    while True:
+        try:
+            lease = _acquire(catalog, name, what, dict(info or {}), ttl)
+            break
+        except LeaseError as error:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise
+            if not told:
+                told = True
+                on_wait(str(error.facts.get("holder", "somebody")))
+            # By chance, so that many who wait do not all ask at the same moment.
+            time.sleep(min(left, random.uniform(0.2, 0.6)))  # noqa: S311 - no secret is made of it
     stop = threading.Event()
 
     def beat() -> None:

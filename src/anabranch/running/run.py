@@ -70,7 +70,12 @@ class Runner(Preparation):
 
         run_id = new_id()
         with hold(
-            self.catalog, f"run:{sandbox.name}", f"run {run_id}", {"run": run_id, "branch": sandbox.id}
+            self.catalog,
+            f"run:{sandbox.name}",
+            f"run {run_id}",
+            {"run": run_id, "branch": sandbox.id},
+            wait=options.wait,
+            on_wait=_waiter(options),
         ) as lease:
             self.mark_dead_runs(sandbox, lease=lease.token)
             sandbox = self.catalog.branch_by_id(sandbox.id)
@@ -154,6 +159,8 @@ class Runner(Preparation):
             f"run:{environment.name}",
             f"run {run_id}",
             {"run": run_id, "branch": environment.id},
+            wait=options.wait,
+            on_wait=_waiter(options),
         ) as lease:
             self.mark_dead_runs(environment, lease=lease.token)
             environment = self.catalog.branch_by_id(environment.id)
@@ -739,6 +746,17 @@ def _failure(result: RunResult) -> dict[str, Any] | None:
         "type": "RunError",
         "message": f"{', '.join(names[:10])}{' and others' if len(names) > 10 else ''} failed",
     }
+
+
+def _waiter(options: RunOptions) -> Callable[[str], None]:
+    """Tells whoever listens for whom a run waits."""
+
+    def tell(holder: str) -> None:
+        # A face that fails must not fail the run.
+        with contextlib.suppress(Exception):
+            options.listen(Event("run_waiting", data={"holder": holder}))
+
+    return tell
 
 
 def _message(keys: Sequence[str]) -> str:

@@ -84,6 +84,7 @@ class RunOptions:
         limits: Tag → how many steps whose asset carries it run at a time.
         memory: Bytes that the steps under way may take together, by their recorded peaks; None: any.
         lineage: Where lineage is sent to, or None.
+        wait: For how long to wait for another run that is under way there.
     """
 
     select: Sequence[str] = ()
@@ -102,6 +103,7 @@ class RunOptions:
     limits: Mapping[str, int] = field(default_factory=dict)
     memory: int | None = None
     lineage: LineageConfig | None = None
+    wait: timedelta = timedelta()
 
 
 @dataclass

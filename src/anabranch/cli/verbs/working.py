@@ -58,6 +58,11 @@ _TAIL = 20
 @click.option("--in-process", is_flag=True, help="Run every step in this process, for a debugger.")
 @click.option("--prune", is_flag=True, help="Remove tables whose asset is no longer in the code.")
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after a failure.")
+@click.option(
+    "--wait",
+    metavar="DURATION",
+    help="Wait this long for another run that is under way here (30s, 10m), rather than be refused with exit code 4.",
+)
 @click.option("--resume", is_flag=True, help="Run although the environment is held after a rollback.")
 @sample_options()
 @click.option("--dry-run", is_flag=True, help="Only tell what would run: the same as anabranch plan.")
@@ -74,6 +79,7 @@ def run(
     in_process: bool,
     prune: bool,
     fail_fast: bool,
+    wait: str | None,
     resume: bool,
     sample: str | None,
     sample_by: str | None,
@@ -107,6 +113,7 @@ def run(
             prune=prune,
             fail_fast=fail_fast,
             resume=resume,
+            wait=wait,
             sample=sample,
             sample_by=sample_by,
             listen=listen,
