@@ -115,7 +115,7 @@ def test_hostile_text_in_an_error_reaches_no_terminal(monkeypatch, capsys):
 
 
 def test_all_mistakes_of_the_settings_are_told(make_shop):
-    shop = make_shop(settings='[project]\nname = 3\ndefinitions = "nothing"\n')
+    shop = make_shop(settings='[project]\nname = 3\ndefinitions = "no thing"\n')
     done = shop("status")
     assert done.code == 2
     assert "anabranch.toml:2 project.name" in done.err

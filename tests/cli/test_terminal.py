@@ -120,7 +120,7 @@ def test_colours_can_be_refused(built, terminal, words, environment):
 def test_a_run_shows_what_runs_and_for_how_long_and_leaves_the_finished_lines(make_shop, terminal):
     shop = make_shop(definitions=SLOW, settings=SETTINGS)
     shown = terminal(shop.path, "run")
-    assert "orders" in shown.read(until="of 1 done")
+    assert "of 1 done" in shown.read(until="orders")
     assert shown.finish() == 0
     assert "orders ran" in shown.said.replace("\x1b[36m", "").replace("\x1b[0m", "").replace("\x1b[32m", "")
     assert "published as" in shown.said
