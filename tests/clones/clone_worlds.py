@@ -16,11 +16,14 @@ import duckdb
 
 from anabranch.clones.base import CloneRecord, Provider, Surroundings
 from anabranch.clones.duckdb import DuckDB
+from anabranch.clones.naming import snowflake_name
 from anabranch.clones.postgres import Postgres
+from anabranch.clones.snowflake import Snowflake
 from anabranch.clones.sqlite import SQLite
 from anabranch.names import new_id, now
-from anabranch.settings import DuckDBClone, PostgresClone, SQLiteClone
+from anabranch.settings import DuckDBClone, PostgresClone, SnowflakeClone, SQLiteClone
 from doubles.postgres_server import Server
+from doubles.snowflake_double import Snowflake as Account
 
 
 class World(ABC):
@@ -205,10 +208,50 @@ class PostgresSchemaWorld(PostgresWorld):
             return {name for (name,) in found} - {"public", "information_schema"}
 
 
+class SnowflakeWorld(World):
+    def __init__(self, folder: Path, account: Account) -> None:
+        super().__init__(folder)
+        self.account = account
+        account.mend()
+        account.sql("create database PRODUCTION", 'create table "PUBLIC"."T" (a integer)')
+        self.write(None, 1, 2)
+
+    def make(self) -> Snowflake:
+        connection = {"account": "double", "user": "${SNOWFLAKE_USER}", "password": "${SNOWFLAKE_PASSWORD}"}
+        given = {"provider": "snowflake", "source": "production", "connection": connection}
+        around = self.around(SNOWFLAKE_USER="loader", SNOWFLAKE_PASSWORD="hunter2")
+        return Snowflake(SnowflakeClone.model_validate(given), around)
+
+    def _table(self, name: str | None) -> str:
+        return snowflake_name(self.provider().address(name)) + ".PUBLIC.T"
+
+    def rows(self, name: str | None) -> list[int]:
+        return sorted(a for (a,) in self.account.sql(f"select a from {self._table(name)}"))
+
+    def write(self, name: str | None, *values: int) -> None:
+        rows = ", ".join(f"({value})" for value in values)
+        self.account.sql(f"insert into {self._table(name)} values {rows}")
+
+    def put_foreign(self, name: str) -> None:
+        self.account.sql(
+            f"create database {snowflake_name(name)}", 'create table "PUBLIC"."T" as select 99 as a'
+        )
+
+    def names(self) -> set[str]:
+        return {row[1] for row in self.account.sql("show databases")} - {"PRODUCTION"}
+
+    def close(self) -> None:
+        super().close()
+        self.account.mend()
+        for name in {row[1] for row in self.account.sql("show databases")}:
+            self.account.sql(f"drop database {snowflake_name(name)}")
+
+
 WORLDS: dict[str, Callable[..., World]] = {
     "sqlite": SQLiteWorld,
     "sqlite-wal": SQLiteWalWorld,
     "duckdb": DuckDBWorld,
     "postgres": PostgresWorld,
     "postgres-schema": PostgresSchemaWorld,
+    "snowflake": SnowflakeWorld,
 }

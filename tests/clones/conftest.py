@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clone_worlds import WORLDS, World
 
 from doubles.postgres_server import Server, postgres_server
+from doubles.snowflake_double import Snowflake
 
 
 @pytest.fixture(scope="session")
@@ -17,10 +19,19 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def account() -> Iterator[Snowflake]:
+    with Snowflake() as made:
+        yield made
+
+
 @pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     kind = request.param
-    given = (request.getfixturevalue("postgres"),) if kind.startswith("postgres") else ()
+    given: tuple[Any, ...] = (request.getfixturevalue("postgres"),) if kind.startswith("postgres") else ()
+    if kind == "snowflake":
+        given = (request.getfixturevalue("account"),)
+        given[0].redirect(request.getfixturevalue("monkeypatch"))
     made = WORLDS[kind](tmp_path, *given)
     yield made
     made.close()

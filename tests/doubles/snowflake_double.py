@@ -149,6 +149,10 @@ class Snowflake:
         """
         self._post("fault", {"pattern": pattern, "times": times, "after": after, "drop": drop, "errno": errno, "message": message})  # fmt: skip
 
+    def mend(self) -> None:
+        """Lets nothing fail any more."""
+        self._post("fault", None)
+
     def keep_history(self, *, keep: bool = True) -> None:
         """Lets clones be made of what databases hold from now on."""
         self._post("history", keep)

@@ -12,11 +12,12 @@ started it. What fakesnow does wrong or not at all, and what is done here instea
 - ``SHOW SCHEMAS`` pays no attention to ``LIKE`` there.
 - Connecting makes no database.
 
-Names of databases, schemas and tables must be plain and in upper case (quoted or not): DuckDB sees no difference in case.
+Names may hold any characters, but no two may differ in case alone: DuckDB sees no difference.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -57,7 +58,11 @@ OPTIONS = (
 CREATE = r"CREATE(?P<replace>\s+OR\s+REPLACE)?(?P<transient>\s+TRANSIENT)?"
 UNLESS = r"(?P<unless>\s+IF\s+NOT\s+EXISTS)?"
 PAGES = rf"(?:\s+LIKE\s+(?P<like>{TEXT}))?(?:\s+STARTS\s+WITH\s+(?P<starts>{TEXT}))?(?:\s+LIMIT\s+(?P<limit>\d+)(?:\s+FROM\s+(?P<after>{TEXT}))?)?"
-PLAIN = re.compile(r"[A-Z_][A-Z0-9_$]*")
+CHANGES = re.compile(
+    r"\s*(?:INSERT\s+(?:OVERWRITE\s+)?INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE\s+TABLE|COPY\s+INTO|ALTER\s+TABLE"
+    rf"|CREATE(?:\s+OR\s+REPLACE)?(?:\s+\w+)?\s+TABLE(?:\s+IF\s+NOT\s+EXISTS)?)\s+(?P<name>{DOTTED})", re.IGNORECASE
+)  # fmt: skip
+INSIDE = "ZZ_INSIDE_ZZ"
 READS = re.compile(r"\s*(?:--[^\n]*\n\s*)*(SELECT|WITH|SHOW|DESC|DESCRIBE|USE|LIST|LS|EXPLAIN|ALTER\s+SESSION)\b", re.IGNORECASE)  # fmt: skip
 SHOWN = [
     "created_on",
@@ -113,6 +118,15 @@ def duck(*names: str) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def within(sql: str, name: str) -> str:
+    """fakesnow's SQL for a database, with any name in it."""
+    return sql.replace(f"'{INSIDE}'", quoted(name)).replace(INSIDE, duck(name))
+
+
 def like(pattern_text: str) -> re.Pattern[str]:
     """SHOW … LIKE: any case, % and _ are wild unless a backslash stands before them."""
     out = ""
@@ -131,6 +145,7 @@ class Database:
     transient: bool = False
     owner: str = "SYSADMIN"
     past: list[tuple[datetime, str]] = field(default_factory=list)
+    altered: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
 
 @dataclass
@@ -191,12 +206,12 @@ class Account(FakeSnow):
 
     def schemas(self, database: str) -> list[str]:
         hidden = ("main", "_fs_information_schema", "information_schema", "pg_catalog")
-        rows = self.do(f"select schema_name from duckdb_schemas() where database_name = '{database}'")
+        rows = self.do(f"select schema_name from duckdb_schemas() where database_name = {quoted(database)}")
         return sorted(name for (name,) in rows if name not in hidden)
 
     def tables(self, database: str, schema: str) -> list[str]:
         rows = self.do(
-            f"select table_name from duckdb_tables() where database_name = '{database}' and schema_name = '{schema}'"
+            f"select table_name from duckdb_tables() where database_name = {quoted(database)} and schema_name = {quoted(schema)}"
         )
         return sorted(name for (name,) in rows)
 
@@ -204,16 +219,17 @@ class Account(FakeSnow):
 
     def attach(self, name: str, source: str | None) -> None:
         """A database with the content of another, or an empty one."""
-        if not PLAIN.fullmatch(name) and not name.startswith("_past_"):
-            raise fail(f"the double holds plain names in upper case only, not {name!r}", 9999, "99999")
+        same = [other for other in self.databases if other.lower() == name.lower() and other != name]
+        if same or name.lower() in ("temp", "system", "memory", "main"):
+            raise fail(f"the double can't hold {name!r} beside {same}", 9999, "99999")
         self.do(f"ATTACH DATABASE ':memory:' AS {duck(name)}")
         if source is not None:
             self.do(f"COPY FROM DATABASE {duck(source)} TO {duck(name)}")
             self.do(f"DROP SCHEMA {duck(name, '_fs_information_schema')} CASCADE")
         elif not name.startswith("_past_"):
-            self.do(macros.creation_sql(name))
+            self.do(within(macros.creation_sql(INSIDE), name))
         if not name.startswith("_past_"):
-            self.do(info_schema.per_db_creation_sql(name))
+            self.do(within(info_schema.per_db_creation_sql(INSIDE), name))
             if source is None:
                 self.do(f"CREATE SCHEMA {duck(name, 'PUBLIC')}")
 
@@ -290,9 +306,31 @@ class Cursor(FakeSnowflakeCursor):
                     super().execute(command, params, *arguments, **rest)
             except ProgrammingError as error:
                 raise in_snowflakes_words(error) from None
+            self._altered(command, list(given) if given else [])
             if fault is not None:
                 self._break(fault)
             return self
+
+    def _altered(self, command: str, given: list[Any]) -> None:
+        """Notes when a table was changed."""
+        match = CHANGES.match(named(command, given)[0] if given else command)
+        if match is not None:
+            with contextlib.suppress(ProgrammingError):
+                database, schema, table = self._full(match["name"], 3)
+                self._conn.account.database(database).altered[schema, table] = self._conn.account.now()
+
+    def _show_altered(self, match: re.Match[str], _: list[Any]) -> None:
+        account = self._conn.account
+        database = folded(match["name"])
+        its = account.database(database)
+        wanted = [text_of(one) for one in re.findall(TEXT, match["schemas"])]
+        found = [
+            f"({quoted(s)}, {quoted(t)}, TIMESTAMPTZ '{its.altered.get((s, t), its.created).isoformat()}')"
+            for s in wanted for t in account.tables(database, s)
+        ]  # fmt: skip
+        columns = "TABLE_SCHEMA, TABLE_NAME, LAST_ALTERED"
+        rows = [*found, "(NULL::VARCHAR, NULL::VARCHAR, NULL::TIMESTAMPTZ)"]
+        self._answer(f"SELECT * FROM (VALUES {', '.join(rows)}) AS t({columns}) WHERE TABLE_NAME IS NOT NULL")
 
     def _break(self, fault: Fault) -> None:
         if fault.drop:
@@ -389,7 +427,7 @@ class Cursor(FakeSnowflakeCursor):
     def _use(self, name: str) -> None:
         """What is made becomes current."""
         has = "PUBLIC" in self._conn.account.schemas(name)
-        self._duck_conn.execute(f"SET schema = '{name}.{'PUBLIC' if has else 'main'}'")
+        self._duck_conn.execute(f"USE {duck(name, 'PUBLIC' if has else 'main')}")
         self._conn.database, self._conn.database_set = name, True
         self._conn._schema, self._conn.schema_set = ("PUBLIC", True) if has else (None, False)
 
@@ -467,6 +505,7 @@ class Cursor(FakeSnowflakeCursor):
             n for n in ["INFORMATION_SCHEMA", *account.schemas(database)] if not wanted or wanted.fullmatch(n)
         ]
         columns = "created_on, name, is_default, is_current, database_name, owner, comment, options, retention_time, owner_role_type"
+        database = database.replace("'", "''")
         made = f"TIMESTAMPTZ '{its.created.isoformat()}'"
         rows = [f"({made}, '{n}', 'N', 'N', '{database}', '{its.owner}', '', '', '1', 'ROLE')" for n in names]
         empty = f"({made}" + ", NULL" * 9 + ")"
@@ -545,7 +584,11 @@ class Cursor(FakeSnowflakeCursor):
         account = self._conn.account
         target = ".".join(parts_of(match["name"]))
         account.database(target.partition(".")[0])
-        rows = [f"('{p}', '{k}', '{o}', 'ROLE', '{r}')" for p, k, o, r in account.grants if o == target]
+        rows = [
+            f"('{p}', '{k}', {quoted(o)}, 'ROLE', {quoted(r)})"
+            for p, k, o, r in account.grants
+            if o == target
+        ]
         columns = "privilege, granted_on, name, granted_to, grantee_name"
         empty = "(NULL::VARCHAR, NULL, NULL, NULL, NULL)"
         self._answer(
@@ -612,6 +655,7 @@ STATEMENTS = [
     (pattern(rf"CREATE\s+ROLE(?:\s+IF\s+NOT\s+EXISTS)?\s+(?P<name>{NAME})"), Cursor._create_role),
     (pattern(rf"GRANT\s+(?P<privileges>[\w\s,]+?)\s+ON\s+(?P<kind>[A-Z\s]+?)\s+(?P<name>{DOTTED})\s+TO\s+ROLE\s+(?P<role>{NAME})"), Cursor._grant),
     (pattern(rf"SHOW\s+GRANTS\s+ON\s+\w+\s+(?P<name>{DOTTED})"), Cursor._show_grants),
+    (pattern(rf"SELECT TABLE_SCHEMA, TABLE_NAME, LAST_ALTERED FROM (?P<name>{NAME})\.INFORMATION_SCHEMA\.TABLES WHERE TABLE_SCHEMA IN \((?P<schemas>.*)\) AND TABLE_TYPE = 'BASE TABLE'"), Cursor._show_altered),
     (pattern(r"SELECT\s+COLUMN_NAME,\s*TYPE\s+FROM\s+table\(infer_schema\(location=>\?,\s*file_format=>\?\)\)"), Cursor._infer),
     (pattern(rf"COPY\s+INTO\s+identifier\(\?\)\s+\((?P<columns>.*?)\)\s+FROM\s+\(SELECT\s+(?P<fields>.*?)\s+FROM\s+(?P<stage>{TEXT})\)\s+FILE_FORMAT=\(TYPE=PARQUET.*"), Cursor._copy_parquet),
 ]  # fmt: skip
@@ -649,6 +693,9 @@ async def told(request: Request) -> Response:
 async def fault(request: Request) -> Response:
     """How statements fail from now on."""
     wanted = json.loads(await request.body())
+    if wanted is None:
+        account.faults.clear()
+        return JSONResponse({})
     known = re.compile(wanted.pop("pattern"), re.IGNORECASE | re.DOTALL)
     account.faults.append(Fault(known, **wanted))
     return JSONResponse({})

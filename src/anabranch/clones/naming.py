@@ -93,6 +93,27 @@ def duckdb_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def snowflake_name(name: str) -> str:
+    """An identifier in Snowflake, quoted, so that it means exactly these characters; at most 255 of them.
+
+    Raises:
+        CloneError: it can't be an identifier.
+    """
+    _refuse(name, None, "Snowflake")
+    if len(name) > 255:
+        raise CloneError(
+            f"{name!r} is too long for a name in Snowflake: {len(name)} characters of at most 255",
+            hint="shorten the template name in [clones.NAME]",
+        )
+    return '"' + name.replace('"', '""') + '"'
+
+
+def snowflake_text(text: str) -> str:
+    """A string constant in Snowflake, in which a backslash escapes. Raises CloneError for a NUL."""
+    _refuse(text or "-", None, "Snowflake")
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
 def _refuse(name: str, length: int | None, whose: str) -> None:
     """Refuses what can't be an identifier at all."""
     try:

@@ -11,6 +11,7 @@ from anabranch.settings.clones import BaseClone
 _HOMES = {
     "duckdb": "anabranch.clones.duckdb:DuckDB",
     "postgres": "anabranch.clones.postgres:Postgres",
+    "snowflake": "anabranch.clones.snowflake:Snowflake",
     "sqlite": "anabranch.clones.sqlite:SQLite",
 }
 """Provider → its class, which is made with its settings and its surroundings."""

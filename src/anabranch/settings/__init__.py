@@ -8,7 +8,9 @@ from anabranch.settings.clones import (
     BaseClone,
     CloneSettings,
     DuckDBClone,
+    LakeFSClone,
     PostgresClone,
+    SnowflakeClone,
     SQLiteClone,
 )
 from anabranch.settings.deciding import Decision, PullRequest, decide
@@ -36,6 +38,7 @@ __all__ = [
     "Environment",
     "Gc",
     "History",
+    "LakeFSClone",
     "PostgresClone",
     "Project",
     "PullRequest",
@@ -46,6 +49,7 @@ __all__ = [
     "SQLiteClone",
     "Sandboxes",
     "Settings",
+    "SnowflakeClone",
     "Warehouse",
     "decide",
     "find_settings",

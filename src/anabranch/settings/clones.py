@@ -11,14 +11,22 @@ from collections.abc import Iterator
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from anabranch.names import did_you_mean
-from anabranch.settings.fields import References, hide_password, mistake
+from anabranch.settings.fields import (
+    Duration,
+    References,
+    check_references,
+    hide_password,
+    mistake,
+    references,
+)
 
 TEMPLATE_FIELDS = ("source", "sandbox", "pull_request", "clone")
 """What a clone's name may be made of."""
 _TELL_APART = {"sandbox", "pull_request"}
+_LAKEFS_SOURCE = re.compile(r"[a-z0-9][a-z0-9-]{2,62}/[A-Za-z0-9_][A-Za-z0-9_-]*")
 _LITERAL = re.compile(r"[A-Za-z0-9_]*")
 
 
@@ -164,7 +172,107 @@ class PostgresClone(BaseClone):
         return value
 
 
-CloneSettings = Annotated[DuckDBClone | PostgresClone | SQLiteClone, Field(discriminator="provider")]
+_SECRETS = ("password", "token", "passphrase", "passcode", "private_key", "private_key_file_pwd", "secret")
+_PRIVILEGE = re.compile(r"[A-Za-z]+(?:[ _][A-Za-z]+)*")
+
+
+class SnowflakeClone(BaseClone):
+    """A Snowflake database, `source` being its name (as in SQL: upper case unless it stands in double quotes)."""
+
+    provider: Literal["snowflake"] = Field(description="What makes the clone.")
+    connection: dict[str, SecretStr | bool | int] = Field(
+        description="Parameters of `snowflake.connector.connect`: `account`, `user`, `role`, and `password`, `token`,"
+        " `private_key_file` or `authenticator`, whichever it is. Secrets as `${VARIABLE}`."
+    )
+    as_of: Duration | None = _field(
+        None, "Clone what the source held so long ago, by Time Travel; by default what it holds now."
+    )
+    retention_days: int | None = _field(
+        None,
+        "For how many days Snowflake keeps what was dropped from the copy, and the dropped copy itself; 0 costs least.",
+        ge=0,
+        le=90,
+    )
+    copy_grants: bool = _field(
+        False, "Whether roles get the privileges on the copy that they have on the source database itself."
+    )
+    grants: dict[str, tuple[str, ...]] = _field(
+        {},
+        'Privileges on the copy by role: `{ ANALYST = ["USAGE"] }`. Those on its schemas and tables are copied anyway.',
+    )
+
+    @field_validator("connection")
+    @classmethod
+    def _check_connection(cls, value: dict[str, SecretStr | bool | int]) -> dict[str, SecretStr | bool | int]:
+        for name, one in value.items():
+            if name in ("database", "schema"):
+                raise mistake(f"{name} is no part of the connection", "the database is the clone's source")
+            if not isinstance(one, SecretStr):
+                continue
+            text = one.get_secret_value()
+            check_references(text)
+            if name in _SECRETS and not references(text):
+                raise mistake(
+                    f"the {name} stands in the file itself",
+                    f'keep it in an environment variable: {name} = "${{SNOWFLAKE_{name.upper()}}}"',
+                )
+        if not {"account", "connection_name"} & value.keys():
+            raise mistake("the connection names no account", 'write account = "ORG-ACCOUNT"')
+        return value
+
+    @field_validator("grants", mode="before")
+    @classmethod
+    def _check_grants(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        found = {}
+        for role, privileges in value.items():
+            if isinstance(privileges, str):
+                raise mistake("must be lists of privileges", f'write {role} = ["{privileges}"]')
+            for one in privileges if isinstance(privileges, list | tuple) else ():
+                if not isinstance(one, str) or not _PRIVILEGE.fullmatch(one) or one.upper() == "OWNERSHIP":
+                    raise mistake(
+                        f"{one!r} is no privilege that can be granted here",
+                        'write it like "USAGE" or "CREATE SCHEMA"',
+                    )
+            found[role] = tuple(privileges) if isinstance(privileges, list) else privileges
+        return found
+
+
+class LakeFSClone(BaseClone):
+    """A branch of a lakeFS repository, `source` being `repository/branch`."""
+
+    provider: Literal["lakefs"] = Field(description="What makes the clone.")
+    host: References = Field(description="The server, such as `https://lakefs.example.com`.", min_length=1)
+    access_key_id: SecretStr = Field(description="Of the credentials, best as `${LAKECTL_ACCESS_KEY_ID}`.")
+    secret_access_key: SecretStr = Field(description="Of the credentials, as `${LAKECTL_SECRET_ACCESS_KEY}`.")
+    merge_strategy: Literal["refuse", "source-wins", "dest-wins"] = _field(
+        "refuse", "What a merge at promotion does where both branches have changed an object."
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _check_source(cls, value: str) -> str:
+        if "${" not in value and not _LAKEFS_SOURCE.fullmatch(value):
+            raise mistake(f"{value!r} is no branch of a repository", 'write it like "shop/main"')
+        return value
+
+    @field_validator("access_key_id", "secret_access_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        text = value.get_secret_value()
+        check_references(text)
+        if info.field_name == "secret_access_key" and not references(text):
+            raise mistake(
+                "the key stands in the file itself",
+                'keep it in an environment variable: secret_access_key = "${LAKECTL_SECRET_ACCESS_KEY}"',
+            )
+        return value
+
+
+CloneSettings = Annotated[
+    DuckDBClone | PostgresClone | SnowflakeClone | SQLiteClone, Field(discriminator="provider")
+]
 """One ``[clones.NAME]``, by its provider."""
 __all__ = [
     "TEMPLATE_FIELDS",

@@ -145,6 +145,8 @@ def _words(kind: Any) -> str:
         return f"{', '.join(most)} or {last}"
     if get_origin(kind) is tuple:
         return f"list of {_words(get_args(kind)[0])}s"
+    if get_origin(kind) is dict:
+        return "table"
     return _WORDS[_plain(kind)]
 
 
@@ -152,7 +154,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.default
-    if value is None or value == ():
+    if value is None or value == () or value == {}:
         return "unset"
     if isinstance(value, bool):
         return str(value).lower()
