@@ -25,14 +25,23 @@ if TYPE_CHECKING:
     from anabranch.lake.storage import Storage
 
 _MOST = 64
+_MOST_BATCHED = 366
 _EACH = 4
+_EACH_BATCHED = 2
 
 
-def shards(keys: Sequence[str], workers: int) -> list[tuple[str, ...]]:
-    """Partitions in the tasks that make them: enough tasks to keep all workers busy, few enough to cost little each."""
+def shards(keys: Sequence[str], workers: int, *, batched: bool = False) -> list[tuple[str, ...]]:
+    """Partitions in the tasks that make them: enough tasks to keep all workers busy, few enough to cost little each.
+
+    Args:
+        keys: What is to be made, in order.
+        workers: How many tasks may be at work at once.
+        batched: Whether one call makes all of a task's partitions, so that its price is paid once for all of them.
+    """
     if not keys:
         return []
-    size = max(1, min(_MOST, -(-len(keys) // (max(1, workers) * _EACH))))
+    most, each = (_MOST_BATCHED, _EACH_BATCHED) if batched else (_MOST, _EACH)
+    size = max(1, min(most, -(-len(keys) // (max(1, workers) * each))))
     return [tuple(keys[at : at + size]) for at in range(0, len(keys), size)]
 
 

@@ -631,6 +631,7 @@ class Executor:
 
     def _next_shards(self, key: str, cut: Cut, step: Step) -> None:
         """Puts what is left into tasks: the first partition of new code alone, since it tells the others their columns."""
+        node, bound = self.graph[key], self.pipeline.assets[key]
         if cut.needs_scout:
             if cut.gave_up:
                 cut.untried.update(cut.left)
@@ -638,8 +639,8 @@ class Executor:
             groups = [cut.left[:1]] if cut.left else []
             cut.left = cut.left[1:]
         else:
-            groups, cut.left = shards(cut.left, self.pool.free or 1), ()
-        node, bound = self.graph[key], self.pipeline.assets[key]
+            batched = any(slot.role == "partitions" for slot in bound.slots)
+            groups, cut.left = shards(cut.left, self.pool.free or 1, batched=batched), ()
         upstreams = {source: self.planner.partitions.upstream(node, source) for source in node.inputs}
         inputs = self._sources(bound.inputs)
         base = cut.base
