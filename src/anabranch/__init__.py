@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from anabranch.pipeline.definitions import Definitions
     from anabranch.pipeline.incremental import Upsert
     from anabranch.pipeline.partition import Partition, daily, hourly, keys, last, monthly, offset, weekly
-    from anabranch.pipeline.resource import Config, EnvVar, Resource
+    from anabranch.pipeline.resource import CloneOf, Config, EnvVar, Resource
     from anabranch.project import Project
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ _HOMES = {
     "Changes": "anabranch.lake.changes",
     "Check": "anabranch.pipeline.check",
     "CheckResult": "anabranch.pipeline.check",
+    "CloneOf": "anabranch.pipeline.resource",
     "Config": "anabranch.pipeline.resource",
     "Definitions": "anabranch.pipeline.definitions",
     "EnvVar": "anabranch.pipeline.resource",
@@ -77,6 +78,7 @@ __all__ = [
     "Changes",
     "Check",
     "CheckResult",
+    "CloneOf",
     "Config",
     "Definitions",
     "EnvVar",

@@ -72,7 +72,7 @@ def test_a_plan_opens_no_sandbox_and_writes_no_run(built):
     built.branch()
     built.ok("plan")
     built.ok("run", "--dry-run")
-    assert built.ok("sandbox", "list", "--json").json == {"sandboxes": []}
+    assert built.ok("sandbox", "list", "--json").json == {"sandboxes": [], "clones": None}
 
 
 def test_run_dry_run_is_the_plan(built):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clone_shop import CloneShop, build
 from clone_worlds import WORLDS, World
 
 from doubles.postgres_server import Server, postgres_server
@@ -35,3 +38,14 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     made = WORLDS[kind](tmp_path, *given)
     yield made
     made.close()
+
+
+@pytest.fixture
+def shop(repo: Callable, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloneShop]:
+    for name in [
+        name for name in os.environ if name.startswith(("GITHUB_", "CI_", "DAGSTER_", "ANABRANCH_"))
+    ]:
+        monkeypatch.delenv(name)
+    yield build(repo())
+    for name in [n for n in sys.modules if n.partition(".")[0] == "clone_shop_pipeline"]:
+        del sys.modules[name]

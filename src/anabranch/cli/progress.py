@@ -53,6 +53,11 @@ def event_line(event: Event, *, verbose: bool = False) -> Line | None:
         return _check_line(event, name, verbose)
     if event.kind == "run_waiting":
         return line(Span("waits for ", "warn"), str(data["holder"]))
+    if event.kind == "clone_started":
+        return line(name, " ", Span(str(data["message"]), "dim"))
+    if event.kind == "clone_opened":
+        how = f"  {data['how']}" if data.get("how") else ""
+        return line(name, " ", Span("cloned", "good"), f" into {data['name']}", Span(how, "dim"))
     if event.kind == "warning":
         return line(Span("warning: ", "warn"), str(data["message"]))
     if event.kind == "published":

@@ -88,6 +88,16 @@ class CloneRecord:
             "properties": dict(self.properties),
         }
 
+    def told(self) -> dict[str, str]:
+        """What gc tells of it; plain JSON values."""
+        return {
+            "id": self.id,
+            "clone": self.clone,
+            "provider": self.provider,
+            "name": self.name,
+            "sandbox": self.sandbox,
+        }
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """From what `to_dict` gave."""
@@ -173,12 +183,14 @@ class Found:
         mark: What it carries.
         bytes: Its size, where that costs nothing to know.
         created_at: When it was made (UTC), where that is known.
+        whole: False where only its mark is there: it was never finished, or somebody took it away.
     """
 
     name: str
     mark: Mark
     bytes: int | None = None
     created_at: datetime | None = None
+    whole: bool = True
 
 
 class Provider(Protocol):

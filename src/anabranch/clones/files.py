@@ -92,7 +92,7 @@ class FileProvider:
             with contextlib.suppress(FileNotFoundError):
                 size = self._file(name).stat().st_size
             made = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-            found.append(Found(name, mark, size, made))
+            found.append(Found(name, mark, size, made, whole=size is not None))
         return found
 
     def address(self, name: str | None) -> str:

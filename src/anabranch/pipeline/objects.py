@@ -24,7 +24,18 @@ from anabranch.pipeline.values import value_text
 
 _TAG = f"py{sys.version_info.major}.{sys.version_info.minor}"
 _LEAKS = frozenset(
-    {"environ", "environb", "getenv", "__file__", "EnvVar", "getpass", "gethostname", "cwd", "getcwd"}
+    {
+        "environ",
+        "environb",
+        "getenv",
+        "__file__",
+        "EnvVar",
+        "CloneOf",
+        "getpass",
+        "gethostname",
+        "cwd",
+        "getcwd",
+    }
 )
 _MEMBERS = 10_000
 _FLAGS = 0x3AC  # *args, **kwargs, generators and coroutines; not where it stands, nor __future__

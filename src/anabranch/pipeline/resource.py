@@ -11,11 +11,11 @@ import inspect
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from anabranch.errors import DefinitionsError, SecretError
+from anabranch.errors import CloneError, DefinitionsError, SecretError
 
 HIDDEN = "***"
 
@@ -67,6 +67,54 @@ class EnvVar:
             ) from None
 
 
+class CloneOf:
+    """Where a database of ``[clones.NAME]`` is: in a sandbox the sandbox's own clone, in an environment the source itself.
+
+    Known when a step needs it, as an `EnvVar` is; no part of fingerprints, nor of what tells two environments apart: a
+    clone stands for its source.
+
+    Args:
+        clone: The name in anabranch.toml.
+        part: ``"address"``: what a client takes to get there, such as a path or a URL; ``"name"``: the bare name of the
+            database, schema or branch.
+    """
+
+    __slots__ = ("clone", "part")
+
+    def __init__(self, clone: str, part: Literal["address", "name"] = "address") -> None:
+        if part not in ("address", "name"):
+            raise DefinitionsError(f"{part!r} is no part of a clone", hint='write "address" or "name"')
+        self.clone = clone
+        self.part = part
+
+    def __repr__(self) -> str:
+        return (
+            f"CloneOf({self.clone!r})"
+            if self.part == "address"
+            else f"CloneOf({self.clone!r}, {self.part!r})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CloneOf) and (self.clone, self.part) == (other.clone, other.part)
+
+    def __hash__(self) -> int:
+        return hash((self.clone, self.part))
+
+    def resolve(self, clones: Clones) -> str:
+        """The address or name. Raises CloneError where the sandbox has no such clone: never the source instead."""
+        if self.clone not in clones:
+            raise CloneError(
+                f"there is no clone {self.clone} here",
+                hint="anabranch sandbox open makes the clones that anabranch.toml names",
+                clone=self.clone,
+            )
+        return clones[self.clone][self.part]
+
+
+Clones = Mapping[str, Mapping[str, str]]
+"""Name in anabranch.toml → its ``address`` and its ``name``, as a step is to have them."""
+
+
 class Config(BaseModel):
     """Base class of an asset's config: plain, validated, frozen values that are part of its fingerprint."""
 
@@ -76,7 +124,8 @@ class Config(BaseModel):
 class Resource(BaseModel):
     """Base class of a connection to something outside.
 
-    Fields are validated by pydantic; a field may hold an `EnvVar`, a nested resource, or lists and dicts of them.
+    Fields are validated by pydantic; a field may hold an `EnvVar`, a `CloneOf`, a nested resource, or lists and dicts of
+    them.
     A step gets its own copy with the variables resolved, after `setup`; `teardown` is called whatever happens.
     """
 
@@ -84,7 +133,7 @@ class Resource(BaseModel):
     _hidden: frozenset[str] = PrivateAttr(default=frozenset())
 
     def __init__(self, **data: Any) -> None:
-        pending = {name for name, value in data.items() if any(True for _ in _variables(value))}
+        pending = {name for name, value in data.items() if any(True for _ in _waiting(value))}
         if not pending:
             super().__init__(**data)
             return
@@ -127,12 +176,25 @@ class Resource(BaseModel):
 
     def variables(self) -> tuple[EnvVar, ...]:
         """The environment variables that this resource will need."""
-        return tuple(v for name in type(self).model_fields for v in _variables(getattr(self, name, None)))
+        return tuple(v for v in self._waiting() if isinstance(v, EnvVar))
 
-    def resolved(self, environ: Mapping[str, str] | None = None) -> Self:
-        """A copy with every variable's value in place. Raises SecretError or DefinitionsError; neither holds a value."""
+    def clones(self) -> tuple[CloneOf, ...]:
+        """The clones that this resource will need."""
+        return tuple(v for v in self._waiting() if isinstance(v, CloneOf))
+
+    def _waiting(self) -> Iterator[EnvVar | CloneOf]:
+        for name in type(self).model_fields:
+            yield from _waiting(getattr(self, name, None))
+
+    def resolved(self, environ: Mapping[str, str] | None = None, clones: Clones | None = None) -> Self:
+        """A copy with every value in place. Raises SecretError, CloneError or DefinitionsError; none holds a value.
+
+        Args:
+            environ: The variables; by default the process's own.
+            clones: Where the databases of `CloneOf` are here.
+        """
         data = {
-            name: _resolve(getattr(self, name), environ)
+            name: _resolve(getattr(self, name), environ, clones or {})
             for name in type(self).model_fields
             if hasattr(self, name)
         }
@@ -161,41 +223,46 @@ class Resource(BaseModel):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name in type(self).model_fields:
             value = getattr(self, name, None)
-            shown = value if isinstance(value, EnvVar) or name not in self._hidden else HIDDEN
+            shown = value if isinstance(value, EnvVar | CloneOf) or name not in self._hidden else HIDDEN
             yield name, shown
 
     def __str__(self) -> str:
         return repr(self)
 
 
-def _variables(value: Any) -> Iterator[EnvVar]:
-    if isinstance(value, EnvVar):
+def _waiting(value: Any) -> Iterator[EnvVar | CloneOf]:
+    """What in a value is known only where a step runs."""
+    if isinstance(value, EnvVar | CloneOf):
         yield value
     elif isinstance(value, Resource):
-        yield from value.variables()
+        yield from value._waiting()  # noqa: SLF001 - one class
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _variables(item)
+            yield from _waiting(item)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
-            yield from _variables(item)
+            yield from _waiting(item)
 
 
-def _resolve(value: Any, environ: Mapping[str, str] | None) -> Any:
+def _resolve(value: Any, environ: Mapping[str, str] | None, clones: Clones) -> Any:
     if isinstance(value, EnvVar):
         return value.resolve(environ)
+    if isinstance(value, CloneOf):
+        return value.resolve(clones)
     if isinstance(value, Resource):
-        return value.resolved(environ)
+        return value.resolved(environ, clones)
     if isinstance(value, Mapping):
-        return {key: _resolve(item, environ) for key, item in value.items()}
+        return {key: _resolve(item, environ, clones) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(_resolve(item, environ) for item in value)
+        return type(value)(_resolve(item, environ, clones) for item in value)
     return value
 
 
 def _describe(value: Any) -> Any:
     if isinstance(value, EnvVar):
         return {"env": value.name}
+    if isinstance(value, CloneOf):
+        return {"clone": value.clone, "part": value.part}
     if isinstance(value, Resource):
         return {"resource": type(value).__qualname__, **value.described()}
     if isinstance(value, BaseModel):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from anabranch.lake.file import StoredFile
     from anabranch.lake.storage import Scope, Storage
     from anabranch.lake.tables import Table
+    from anabranch.project.clones import Clones
     from anabranch.running.events import Listener
     from anabranch.running.lineage import LineageConfig
     from anabranch.running.merge import Merge
@@ -388,6 +389,7 @@ class Context:
             settings.warehouse_properties(),
             self.folder,
             withheld=self.withheld,
+            secrets=self.clones.secrets(),
             unmasked_sources=sources,
         )
 
@@ -413,6 +415,13 @@ class Context:
 
         definitions = self.workspace.pipeline.definitions
         return foreign_variables(definitions, resources, self.withheld, os.environ)
+
+    @cached_property
+    def clones(self) -> Clones:
+        """The sandboxes' clones of outside databases."""
+        from anabranch.project.clones import Clones
+
+        return Clones(self)
 
     def merge(self, sandbox: Branch) -> Merge:
         """How partitions that two sides have made become one table, written as the sandbox's."""

@@ -70,6 +70,8 @@ class Project(Looking):
 
     def close(self) -> None:
         """Releases the catalog's connections. Idempotent."""
+        if "clones" in self.context.__dict__:
+            self.context.clones.close()
         if "catalog" in self.context.__dict__:
             self.context.catalog.close()
 
@@ -126,6 +128,7 @@ class Project(Looking):
             if here.kind == "sandbox"
             else context.resources_of(environment)
         )
+        options = replace(options, clones=context.clones.addresses(branch, resources))
         plan = context.runner().planner(branch, environment, options, resources=resources).plan()
         return replace(plan, target=here.name or "")
 
@@ -202,22 +205,30 @@ class Project(Looking):
             fail_fast=fail_fast,
         )
         runner = context.runner()
+
+        def tell(event: Event) -> None:
+            # A face that fails must not fail the run.
+            with contextlib.suppress(Exception):
+                listen(event)
+
         try:
             if here.kind == "sandbox":
                 sandbox, new, behind = self.sandbox.ensure(sample=sample, sample_by=sample_by)
                 environment = context.catalog.branch_by_id(sandbox.parent or 0)
                 if new:
                     base = f"{environment.name}@{sandbox.base}"
-                    # A face that fails must not fail the run.
-                    with contextlib.suppress(Exception):
-                        listen(Event("sandbox_opened", sandbox.name, {"base": base, "behind_reason": behind}))
+                    tell(Event("sandbox_opened", sandbox.name, {"base": base, "behind_reason": behind}))
                 if settings.sandboxes.expire_after is not None and sandbox.expires_at is not None:
                     # A sandbox that is worked in does not expire.
                     later = max(sandbox.expires_at, now() + settings.sandboxes.expire_after)
                     context.catalog.update_branch(sandbox.id, expires_at=later)
-                return runner.run_sandbox(
-                    sandbox, environment, options, resources=context.resources_of(sandbox)
-                )
+                for clone in self.sandbox.clone(
+                    sandbox, lambda text: tell(Event("clone_started", sandbox.name, {"message": text}))
+                ):
+                    tell(Event("clone_opened", clone.clone, clone.to_dict()))
+                resources = context.resources_of(sandbox)
+                options = replace(options, clones=context.clones.addresses(sandbox, resources))
+                return runner.run_sandbox(sandbox, environment, options, resources=resources)
             if sample is not None or sample_by is not None:
                 raise PromotionError(
                     f"{here.environment} is computed from all data: only a sandbox reads a sample",
@@ -248,8 +259,10 @@ class Project(Looking):
 
             environment = context.environment(here.environment)
             still_allowed(environment)
+            resources = context.resources_of(environment)
+            options = replace(options, clones=context.clones.addresses(environment, resources))
             return runner.run_environment(
-                environment, options, resources=context.resources_of(environment), still_allowed=still_allowed
+                environment, options, resources=resources, still_allowed=still_allowed
             )
         finally:
             context._pins.clear()  # noqa: SLF001 - the context is ours
@@ -323,9 +336,9 @@ class Project(Looking):
         options = replace(
             context.run_options(workers=workers, in_process=in_process, listen=listen), select=tuple(select)
         )
-        execution = context.runner().check(
-            branch, options, resources=context.resources_of(branch), fresh=fresh
-        )
+        resources = context.resources_of(branch)
+        options = replace(options, clones=context.clones.addresses(branch, resources))
+        execution = context.runner().check(branch, options, resources=resources, fresh=fresh)
         return CheckReport(
             context.ref_of(branch.point), tuple(execution.checks[key] for key in sorted(execution.checks))
         )
@@ -466,17 +479,23 @@ class Project(Looking):
         *,
         dry_run: bool = False,
         grace: str | None = None,
+        forget_clone: str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> GcResult:
-        """Frees what no live ref needs: expired sandboxes are closed, old history is retired, unreachable files removed.
+        """Frees what no live ref needs: expired sandboxes are closed, old history is retired, unreachable files removed, and
+        clones of closed sandboxes dropped.
 
         Args:
             dry_run: Tell what would go; remove nothing.
             grace: Files younger than this stay whatever is said; default: ``gc.grace`` of anabranch.toml.
+            forget_clone: Id of a clone whose sandbox is gone, and that is not to be looked for any more.
             on_progress: Called with how many files were removed, and of how many.
+            tell: Called with what is under way, in words.
 
         Raises:
             LeaseError: another gc is under way.
+            CloneError: there is no such clone to be forgotten.
         """
         from anabranch.lake.storage import Scope
         from anabranch.sandbox.gc import collect, drop_old_logs, plan_gc
@@ -486,8 +505,10 @@ class Project(Looking):
         storage = context.storage(Scope.sweep())
         span = settings.gc.grace if grace is None else parse_duration(grace)
         history = settings.history
+        if forget_clone is not None and not dry_run:
+            context.clones.forget(forget_clone)
         if dry_run:
-            return plan_gc(
+            planned = plan_gc(
                 context.catalog,
                 storage,
                 keep=history.keep,
@@ -495,6 +516,8 @@ class Project(Looking):
                 grace=span,
                 now=now(),
             )
+            going = [r for r in context.clones.leaks(planned.expired) if r.id != forget_clone]
+            return replace(planned, clones=tuple(r.told() for r in going))
         done = collect(
             context.catalog,
             storage,
@@ -507,5 +530,6 @@ class Project(Looking):
             before = now() - max(history.keep, span)
             drop_old_logs(context.folder / "runs", before)
             context.catalog.delete_runs(before, keep=history.keep_commits)
+        dropped, problems = context.clones.drop(context.clones.leaks(), tell)
         context.refresh()
-        return done
+        return replace(done, clones=tuple(r.told() for r in dropped), clone_problems=tuple(problems))

@@ -274,9 +274,10 @@ class Promoter:
         mine = pending(self._catalog, sandbox)
         if rule == "accept" and only_inputs and all(s.key in mine for s in steps):
             return sandbox, ()
-        result = runner.run_sandbox(
-            sandbox, environment, options, resources=self._context.resources_of(sandbox)
-        )
+        resources = self._context.resources_of(sandbox)
+        self._context.clones.ensure(sandbox, running=True)
+        options = replace(options, clones=self._context.clones.addresses(sandbox, resources))
+        result = runner.run_sandbox(sandbox, environment, options, resources=resources)
         if not result.ok:
             failed = [o.key for o in result.execution.failed] or [
                 c.id for c in result.execution.failed_checks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from anabranch.catalog.base import Change, Commit, Entry, RunRecord, Tag
 from anabranch.dataclass import dataclass, field
@@ -11,6 +11,9 @@ from anabranch.planning.changes import Reason
 from anabranch.running.outcome import CheckOutcome
 from anabranch.sandbox.lifecycle import SandboxInfo
 from anabranch.settings import PullRequest
+
+if TYPE_CHECKING:
+    from anabranch.clones.keeper import CloneInfo
 
 
 @dataclass(frozen=True)
@@ -253,13 +256,22 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class SandboxList:
-    """The open sandboxes."""
+    """The open sandboxes.
+
+    Attributes:
+        sandboxes: Oldest first.
+        clones: All clones of the project, also those whose sandbox is gone; None where they were not asked for.
+    """
 
     sandboxes: tuple[SandboxInfo, ...]
+    clones: tuple[CloneInfo, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"sandboxes": [sandbox.to_dict() for sandbox in self.sandboxes]}
+        return {
+            "sandboxes": [sandbox.to_dict() for sandbox in self.sandboxes],
+            "clones": None if self.clones is None else [clone.to_dict() for clone in self.clones],
+        }
 
 
 @dataclass(frozen=True)

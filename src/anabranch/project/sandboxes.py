@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Branch
 from anabranch.dataclass import dataclass
@@ -15,6 +16,9 @@ from anabranch.running.lease import hold
 from anabranch.sample import Sample, parse_sample
 from anabranch.sandbox.lifecycle import Moved, SandboxInfo, describe, open_sandbox, plan_sync, sync_sandbox
 
+if TYPE_CHECKING:
+    from anabranch.clones.keeper import CloneInfo
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -24,6 +28,7 @@ class Opened:
     new: bool
     behind_reason: str | None
     seconds: float
+    clones: tuple[CloneInfo, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -31,6 +36,7 @@ class Opened:
             **self.sandbox.to_dict(),
             "new": self.new,
             "behind_reason": self.behind_reason,
+            "clones": [clone.to_dict() for clone in self.clones],
             "seconds": round(self.seconds, 6),
         }
 
@@ -44,6 +50,7 @@ class Synced:
     moved: Moved
     behind_reason: str | None
     dry_run: bool
+    clones: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -51,6 +58,7 @@ class Synced:
             "sandbox": self.sandbox,
             "environment": self.environment,
             **self.moved.to_dict(),
+            "clones": list(self.clones),
             "behind_reason": self.behind_reason,
             "dry_run": self.dry_run,
         }
@@ -63,10 +71,18 @@ class Closed:
     sandbox: SandboxInfo
     unpublished: tuple[str, ...]
     dry_run: bool
+    clones: tuple[CloneInfo, ...] = ()
+    clone_problems: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**self.sandbox.to_dict(), "unpublished": list(self.unpublished), "dry_run": self.dry_run}
+        return {
+            **self.sandbox.to_dict(),
+            "unpublished": list(self.unpublished),
+            "clones": [clone.to_dict() for clone in self.clones],
+            "clone_problems": list(self.clone_problems),
+            "dry_run": self.dry_run,
+        }
 
 
 class Sandboxes:
@@ -75,8 +91,13 @@ class Sandboxes:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def list(self) -> SandboxList:
-        """The open sandboxes, oldest first."""
+    def list(self, *, clones: bool = False) -> SandboxList:
+        """The open sandboxes, oldest first.
+
+        Args:
+            clones: Whether to tell of all clones of outside databases too, also of those whose sandbox is gone; their
+                databases are asked.
+        """
         context = self._context
         git_branches = context.repository.branches()
         environments = {b.id: b for b in context.catalog.branches(kind="environment", include_closed=True)}
@@ -85,7 +106,7 @@ class Sandboxes:
             for branch in context.catalog.branches(kind="sandbox")
             if branch.parent in environments
         ]
-        return SandboxList(tuple(found))
+        return SandboxList(tuple(found), context.clones.census() if clones else None)
 
     def open(
         self,
@@ -94,8 +115,10 @@ class Sandboxes:
         base: str | None = None,
         sample: str | None = None,
         sample_by: str | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> Opened:
-        """Opens the sandbox of the git branch that is checked out, or returns it as it stands.
+        """Opens the sandbox of the git branch that is checked out, or returns it as it stands; makes its clones of outside
+        databases where they are not there.
 
         Args:
             expire_after: A duration such as ``"3d"``; default: ``sandboxes.expire_after`` of anabranch.toml.
@@ -103,18 +126,37 @@ class Sandboxes:
             sample: How much of the base is read from now on: ``"5%"``, or ``"none"`` for all of it; default: as it is,
                 or ``sandboxes.sample``.
             sample_by: The column by which rows are chosen.
+            tell: Called with what is under way, in words.
 
         Raises:
             UndeterminedError: nobody says what the code at hand is for, or two sides contradict each other.
             PromotionError: the git branch is an environment's.
             BranchExistsError: it is open already, on another base.
+            CloneError: a clone can't be made; the sandbox is open, and the same call goes on.
             AnabranchError: the sample is none.
         """
         started = time.perf_counter()
         branch, new, reason = self.ensure(
             expire_after=expire_after, base=base, sample=sample, sample_by=sample_by
         )
-        return Opened(self._describe(branch), new, reason, time.perf_counter() - started)
+        clones = self._context.clones
+        clones.ensure(branch, running=False, check=True, tell=tell)
+        return Opened(
+            self._describe(branch),
+            new,
+            reason,
+            time.perf_counter() - started,
+            clones.describe(clones.of(branch)) if clones.applies(branch) else (),
+        )
+
+    def clone(self, sandbox: Branch, tell: Callable[[str], None] = lambda _: None) -> tuple[CloneInfo, ...]:
+        """Makes the clones that an open sandbox lacks for its run. Returns those that this call has made."""
+        clones = self._context.clones
+        if not clones.applies(sandbox):
+            return ()
+        before = {record.id for record in clones.of(sandbox) if record.state == "ready"}
+        made = clones.ensure(sandbox, running=True, tell=tell)
+        return clones.describe(record for record in made if record.id not in before)
 
     def ensure(
         self,
@@ -173,12 +215,27 @@ class Sandboxes:
             return self.ensure(expire_after=expire_after, base=base, sample=sample, sample_by=sample_by)
         return branch, True, None if chosen.is_head else context.behind(environment, chosen).message
 
-    def sync(self, name: str | None = None, *, dry_run: bool = False) -> Synced:
+    def sync(
+        self,
+        name: str | None = None,
+        *,
+        dry_run: bool = False,
+        clones: bool | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Synced:
         """Moves a sandbox to the newest commit of its environment whose code the git branch contains.
 
         What the sandbox has built stays; `plan` then says what the new base makes necessary.
 
+        Args:
+            name: Its name or its git branch's; default: the one of the git branch that is checked out.
+            dry_run: Tell what it would bring; move nothing.
+            clones: Whether its clones of outside databases are made anew; what was written into them is lost. Default: as
+                ``refresh`` of each says in anabranch.toml.
+            tell: Called with what is under way, in words.
+
         Raises:
+            CloneError: a clone can't be made anew; the sandbox has moved, and the same call goes on.
             StaleError: there is nothing newer that the code at hand contains; names what to merge.
             LeaseError: a run is under way there.
         """
@@ -194,6 +251,7 @@ class Sandboxes:
                 f"there is nothing to sync to: {reason.message}", hint=reason.hint, **reason.facts
             )
         number = max(base.number, sandbox.base)
+        refreshed = context.clones.to_refresh(sandbox, clones)
         if dry_run:
             moved = plan_sync(context.catalog, sandbox, number)
         else:
@@ -206,11 +264,25 @@ class Sandboxes:
                     git_commit=context.git.commit,
                     merge=context.merge(sandbox),
                 )
+                context.clones.refresh(sandbox, refreshed, tell)
             context.refresh()
-        return Synced(sandbox.name, environment.name, moved, reason.message if reason else None, dry_run)
+        behind = reason.message if reason else None
+        return Synced(sandbox.name, environment.name, moved, behind, dry_run, refreshed)
 
-    def close(self, name: str | None = None, *, dry_run: bool = False) -> Closed:
-        """Closes a sandbox. What was promoted stays; the rest is freed by the next `gc`.
+    def close(
+        self,
+        name: str | None = None,
+        *,
+        dry_run: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Closed:
+        """Closes a sandbox. What was promoted stays; its clones of outside databases are dropped, the rest is freed by the
+        next `gc`, which also drops a clone that could not be dropped now.
+
+        Args:
+            name: Its name or its git branch's; default: the one of the git branch that is checked out.
+            dry_run: Tell what would be closed; close nothing.
+            tell: Called with what is under way, in words.
 
         Raises:
             LeaseError: a run or a promotion of it is under way.
@@ -221,6 +293,8 @@ class Sandboxes:
         sandbox = context.sandbox(name)
         info = self._describe(sandbox)
         unpublished = tuple(pending(context.catalog, sandbox))
+        clones = context.clones.of(sandbox)
+        problems: Sequence[str] = ()
         if not dry_run:
             what = f"closing of {sandbox.name}"
             with (
@@ -228,8 +302,9 @@ class Sandboxes:
                 hold(context.catalog, f"run:{sandbox.name}", what),
             ):
                 context.catalog.close_branch(sandbox.id)
+            clones, problems = context.clones.drop(context.clones.of(sandbox), tell)
             context.refresh()
-        return Closed(info, unpublished, dry_run)
+        return Closed(info, unpublished, dry_run, context.clones.describe(clones), tuple(problems))
 
     def _check_owner(self, found: Branch, git_branch: str) -> None:
         """Two git branches never share a sandbox, however their names came to clash."""

@@ -35,6 +35,7 @@ from anabranch.report.lines import (
     size,
 )
 from anabranch.report.text import plan_lines, verdict_lines
+from anabranch.report.text_clones import clone_lines, clone_list_lines, dropped_lines
 from anabranch.report.text_run import run_record_lines
 from anabranch.sandbox.gc import GcResult
 from anabranch.sandbox.lifecycle import Moved
@@ -315,7 +316,12 @@ def _computed(entry: Entry) -> str | None:
 
 
 def sandbox_list_lines(found: SandboxList, *, limit: int | None = None) -> list[Line]:
-    """The open sandboxes."""
+    """The open sandboxes, and all clones, if they were asked for."""
+    if found.clones is not None:
+        alone = sandbox_list_lines(SandboxList(found.sandboxes), limit=limit)
+        left = any(clone.condition == "leaked" for clone in found.clones)
+        next_ = hint("anabranch gc --dry-run tells what it would drop") if left else alone[-1]
+        return [*alone[:-1], *clone_list_lines(found.clones, limit=limit), next_]
     if not found.sandboxes:
         return [line("no sandbox is open"), hint("git switch -c NAME, edit an asset, then anabranch run")]
     rows: list[list[Span | str]] = []
@@ -348,11 +354,13 @@ def opened_lines(opened: Opened) -> list[Line]:
         base = f"{box.environment}@{box.base}"
         return [
             line(f"sandbox {box.name} is open already, on "[:-1], " ", key(base)),
+            *clone_lines(opened.clones),
             hint("anabranch status"),
         ]
     took = dim(f"   {duration(opened.seconds)}")
     told = opening_lines(box.name, f"{box.environment}@{box.base}", opened.behind_reason)
-    return [(*told[0], took), *told[1:], hint("edit an asset, then anabranch plan")]
+    clones = clone_lines(opened.clones)
+    return [(*told[0], took), *told[1:], *clones, hint("edit an asset, then anabranch plan")]
 
 
 def opening_lines(sandbox: str, base: str, behind_reason: str | None) -> list[Line]:
@@ -373,6 +381,9 @@ def synced_lines(synced: Synced) -> list[Line]:
         lines = [line(f"{synced.sandbox} stands on {synced.environment}@{moved.new_base} already")]
     else:
         lines = moved_lines(moved, synced.sandbox, synced.environment, would=synced.dry_run)
+    if synced.clones:
+        verb = "would make anew" if synced.dry_run else "made anew"
+        lines.append(line(f"  clones {verb}: {listed(synced.clones, 6)}"))
     if synced.behind_reason:
         lines.append(line(Span("still behind: ", "warn"), synced.behind_reason))
     return [*lines, hint("anabranch plan")]
@@ -387,6 +398,8 @@ def closed_lines(closed: Closed) -> list[Line]:
     ]
     if closed.unpublished:
         lines.append(line("  ", Span(f"never published: {listed(closed.unpublished, 6)}", "warn")))
+    going = [clone.to_dict() for clone in closed.clones]
+    lines += dropped_lines(going, closed.clone_problems, would=closed.dry_run)
     return [*lines, hint("anabranch gc frees the storage")]
 
 
@@ -416,6 +429,7 @@ def gc_lines(result: GcResult, *, limit: int | None = None, verbose: bool = Fals
         )
     if result.retired:
         lines.append(line("  content of closed branches: ", listed(result.retired, None if verbose else 6)))
+    lines += dropped_lines(result.clones, result.clone_problems, would=would, verbose=verbose)
     lines.append(line(f"  {count(len(result.files), 'file')}, {size(result.bytes)}"))
     lines.append(
         line(
@@ -429,7 +443,5 @@ def gc_lines(result: GcResult, *, limit: int | None = None, verbose: bool = Fals
         lines += columns([[dim(file)] for file in result.files], indent="    ", limit=limit)
     if not would:
         return [*lines, hint("anabranch status")]
-    return [
-        *lines,
-        hint("anabranch gc --yes" if result.files or result.expired or result.retired else "nothing to do"),
-    ]
+    some = result.files or result.expired or result.retired or result.clones
+    return [*lines, hint("anabranch gc --yes" if some else "nothing to do")]

@@ -15,7 +15,7 @@ from anabranch.dataclass import dataclass, field
 from anabranch.names import now
 
 EventKind = Literal[
-    "sandbox_opened", "run_started", "step_started", "step_progress", "step_finished", "step_reused", "step_failed", "step_retried",
+    "sandbox_opened", "clone_started", "clone_opened", "run_started", "step_started", "step_progress", "step_finished", "step_reused", "step_failed", "step_retried",
     "step_skipped", "check_finished", "published", "run_finished", "run_waiting", "warning",
 ]  # fmt: skip
 

@@ -222,7 +222,9 @@ class Preparation:
             while waiting or len(found) < len(keys):
                 while waiting and pool.free > 0:
                     task = replace(
-                        self._template(resources, Scope.read_only()), kind="observe", key=waiting.pop(0)
+                        self._template(resources, Scope.read_only(), options),
+                        kind="observe",
+                        key=waiting.pop(0),
                     )
                     pool.submit(task)
                     timeout = self.workspace.pipeline.assets[task.key].asset.timeout or options.timeout
@@ -254,14 +256,16 @@ class Preparation:
         """The values that no log may hold: the variables that a resource set reads, and the warehouse's credentials."""
         variables = {*self.workspace.pipeline.definitions.variables(resources), *self.place.withheld.always}
         credentials = [v for k, v in self.place.properties.items() if any(word in k for word in _CREDENTIAL)]
-        return [*(os.environ.get(name, "") for name in variables), *credentials]
+        values = (os.environ.get(name, "") for name in variables)
+        return [*values, *self.place.secrets, *credentials]
 
-    def _template(self, resources: str, scope: Scope) -> StepTask:
+    def _template(self, resources: str, scope: Scope, options: RunOptions) -> StepTask:
         processors = os.cpu_count() or 1
         return StepTask(
             "asset",
             "",
             resources=resources,
+            clones=options.clones,
             warehouse=self.place.warehouse,
             properties=self.place.properties,
             scope=scope,

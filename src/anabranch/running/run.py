@@ -423,7 +423,7 @@ class Runner(Preparation):
         plan = planner.plan()
         with self._pool(options, resources, 1 if fresh and checks else 0) as pool:
             conditions = self._conditions(
-                self._template(resources, Scope.read_only()),
+                self._template(resources, Scope.read_only(), options),
                 new_id(),
                 options,
                 resources,
@@ -518,7 +518,7 @@ class Runner(Preparation):
         try:
             # What may turn out to be known already starts its worker when it is needed.
             with self._pool(options, resources, len(plan.with_action("run"))) as pool:
-                template = replace(self._template(resources, scope), run=str(logs))
+                template = replace(self._template(resources, scope, options), run=str(logs))
                 conditions = self._conditions(template, run_id, options, resources, commit, branch)
                 conditions.listen = listen
                 conditions.admit = self.guard(planner.world, self._below(target)).task

@@ -23,7 +23,7 @@ from anabranch.names import now
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import BoundAsset, Pipeline, Slot
 from anabranch.pipeline.incremental import Upsert
-from anabranch.pipeline.resource import Resource
+from anabranch.pipeline.resource import Clones, Resource
 from anabranch.running.current import under_way
 from anabranch.running.increments import Progressing, StepIncrement, begin, finish
 from anabranch.running.io import Source
@@ -51,6 +51,7 @@ class StepTask:
         query: For a SQL asset: the query as it was planned.
         column_sets: Sets of columns of the result whose versions are wanted.
         resources: Name of the resource set.
+        clones: Where the databases of `CloneOf` are.
         warehouse: URI.
         properties: The warehouse's properties, resolved.
         scope: What may be written.
@@ -73,6 +74,7 @@ class StepTask:
     query: str | None = None
     column_sets: tuple[tuple[str, ...], ...] = ()
     resources: str = ""
+    clones: Clones = field(default_factory=dict)
     warehouse: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     scope: Scope | None = None
@@ -320,7 +322,7 @@ def _resources(
                 hint=f'add it to Definitions(resources={{"{task.resources}": {{…}}}})',
             )
         if slot.target not in opened:
-            copy = known[slot.target].resolved()
+            copy = known[slot.target].resolved(clones=task.clones)
             stack.callback(copy.teardown)
             copy.setup()
             opened[slot.target] = copy

@@ -11,6 +11,7 @@ from anabranch.catalog.base import Catalog, RunState
 from anabranch.dataclass import dataclass, field
 from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import Graph
+from anabranch.pipeline.resource import Clones
 from anabranch.planning.plan import Plan
 from anabranch.running.events import Listener
 from anabranch.running.lineage import LineageConfig
@@ -52,6 +53,7 @@ class Place:
         properties: Resolved properties of the warehouse.
         folder: The project's ``.anabranch`` folder: logs and caches.
         withheld: Names of variables that steps may not see.
+        secrets: Values that no log may hold.
         unmasked_sources: Masked environment → assets that may read the outside world in its sandboxes.
     """
 
@@ -60,6 +62,7 @@ class Place:
     properties: Mapping[str, str]
     folder: Path
     withheld: Withheld = field(default_factory=Withheld)
+    secrets: tuple[str, ...] = ()
     unmasked_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -85,6 +88,7 @@ class RunOptions:
         memory: Bytes that the steps under way may take together, by their recorded peaks; None: any.
         lineage: Where lineage is sent to, or None.
         wait: For how long to wait for another run that is under way there.
+        clones: Where steps find the databases of `CloneOf`.
     """
 
     select: Sequence[str] = ()
@@ -104,6 +108,7 @@ class RunOptions:
     memory: int | None = None
     lineage: LineageConfig | None = None
     wait: timedelta = timedelta()
+    clones: Clones = field(default_factory=dict)
 
 
 @dataclass

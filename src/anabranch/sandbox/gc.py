@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +53,8 @@ class GcResult:
         kept_young: Files that nothing reaches, but that are younger than the grace period or than work under way.
         kept: Files that are reached.
         kept_bytes: Their size.
+        clones: Clones of sandboxes that are gone, which go: id, clone, provider, name and sandbox of each.
+        clone_problems: A sentence for each that could not be dropped; the next gc tries again.
     """
 
     dry_run: bool
@@ -64,6 +66,8 @@ class GcResult:
     kept: int = 0
     kept_bytes: int = 0
     commits: dict[str, int] = field(default_factory=dict)
+    clones: tuple[Mapping[str, str], ...] = ()
+    clone_problems: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -76,6 +80,8 @@ class GcResult:
             "kept_young": self.kept_young,
             "kept": self.kept,
             "kept_bytes": self.kept_bytes,
+            "clones": [dict(clone) for clone in self.clones],
+            "clone_problems": list(self.clone_problems),
         }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from string import Formatter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
@@ -86,6 +86,8 @@ class BaseClone(BaseModel):
     """What all providers share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    places: ClassVar[tuple[str, ...]] = ()
+    """Fields beside ``source`` that say where source or copies are: with others, it is another clone."""
 
     provider: str = Field(description="What makes the clone.")
     source: References = Field(
@@ -116,6 +118,8 @@ class BaseClone(BaseModel):
 
 
 class _FileClone(BaseClone):
+    places: ClassVar[tuple[str, ...]] = ("folder",)
+
     folder: str = _field(
         ".anabranch/clones",
         "The folder that the copies go to, relative to the project in the repository's main worktree. On the source's own"
@@ -138,6 +142,8 @@ class SQLiteClone(_FileClone):
 
 class PostgresClone(BaseClone):
     """A Postgres database, or a schema of one, `source` being the database's URL."""
+
+    places: ClassVar[tuple[str, ...]] = ("level", "schema_")
 
     provider: Literal["postgres"] = Field(description="What makes the clone.")
     level: Literal["database", "schema"] = _field(

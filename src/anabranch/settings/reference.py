@@ -154,7 +154,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.default
-    if value is None or value == () or value == {}:
+    if value is None or value in ((), {}):
         return "unset"
     if isinstance(value, bool):
         return str(value).lower()

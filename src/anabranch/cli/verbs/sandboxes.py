@@ -38,11 +38,16 @@ _BOX = {
     "opened_by": "who opened it",
     "sample": "how much of its base it reads, or null",
 }
-LIST = {"sandboxes": f"list of sandboxes: {', '.join(_BOX)}"}
+_CLONES = "clone, provider, name, source, sandbox, condition, created_at, refreshed_at, bytes, pull_request, problem, how, left_out"
+LIST = {
+    "sandboxes": f"list of sandboxes: {', '.join(_BOX)}",
+    "clones": f"with --clones: list of all clones of outside databases: {_CLONES}; else null",
+}
 OPEN = {
     **_BOX,
     "new": "whether this call opened it",
     "behind_reason": "what the git branch would have to merge for a newer base, or null",
+    "clones": f"its clones of outside databases: {_CLONES}",
     "seconds": "what opening took",
 }
 SYNC = {
@@ -53,12 +58,15 @@ SYNC = {
     "changed": "keys with other content on the new base",
     "dropped": "keys that the new base holds by now",
     "merged": "own tables of which both sides have made partitions",
+    "clones": "names of the clones of outside databases that were made anew",
     "behind_reason": "what must be merged for a newer base still, or null",
     "dry_run": "whether nothing was done",
 }
 CLOSE = {
     **_BOX,
     "unpublished": "keys whose result was never published",
+    "clones": f"its clones of outside databases, which are dropped with it: {_CLONES}",
+    "clone_problems": "a sentence for each clone that could not be dropped, and that gc will try again",
     "dry_run": "whether nothing was done",
 }
 SHELL = {"sandbox": "what was opened", "ref": "the commit that was read"}
@@ -84,10 +92,14 @@ sandbox.params.extend(shared_options())
 
 
 @verb("list", shape=LIST)
+@click.option(
+    "--clones", is_flag=True, help="Tell of all clones of outside databases too, also of those left behind."
+)
 @pass_face
-def list_(face: Face) -> Reply:
+def list_(face: Face, clones: bool = False) -> Reply:
     """The open sandboxes: base, tables, size, expiry."""
-    found = face.project().sandbox.list()
+    with face.working("looking"):
+        found = face.project().sandbox.list(clones=clones)
 
     def lines() -> Sequence[Line]:
         from anabranch.report.text_history import sandbox_list_lines
@@ -114,9 +126,9 @@ def open_(
     sample_by: str | None,
 ) -> Reply:
     """Open the sandbox of the git branch that is checked out, or show it. `run` does this by itself."""
-    with face.working("opening"):
+    with face.working("opening") as tell:
         opened = face.project().sandbox.open(
-            expire_after=expire_after, base=base, sample=sample, sample_by=sample_by
+            expire_after=expire_after, base=base, sample=sample, sample_by=sample_by, tell=tell
         )
 
     def lines() -> Sequence[Line]:
@@ -130,11 +142,16 @@ def open_(
 @verb("sync", shape=SYNC)
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=complete("sandboxes"))
 @click.option("--dry-run", is_flag=True, help="Tell what it would bring; move nothing.")
+@click.option(
+    "--clones/--no-clones",
+    default=None,
+    help="Make its clones of outside databases anew, and lose what was written into them; default: as anabranch.toml says.",
+)
 @pass_face
-def sync(face: Face, name: str | None, dry_run: bool) -> Reply:
+def sync(face: Face, name: str | None, dry_run: bool, clones: bool | None) -> Reply:
     """Move a sandbox to the newest commit of its environment whose code the git branch contains."""
-    with face.working("syncing"):
-        synced = face.project().sandbox.sync(name, dry_run=dry_run)
+    with face.working("syncing") as tell:
+        synced = face.project().sandbox.sync(name, dry_run=dry_run, clones=clones, tell=tell)
 
     def lines() -> Sequence[Line]:
         from anabranch.report.text_history import synced_lines
@@ -150,7 +167,7 @@ def sync(face: Face, name: str | None, dry_run: bool) -> Reply:
 @ask_option("Close it without asking, also where results were never published.")
 @pass_face
 def close(face: Face, name: str | None, dry_run: bool, yes: bool) -> Reply:
-    """Close a sandbox. What was promoted stays; the rest is freed by the next gc."""
+    """Close a sandbox. What was promoted stays; clones of outside databases are dropped, the rest is freed by the next gc."""
     from anabranch.report.text_history import closed_lines
 
     project = face.project()
@@ -165,8 +182,9 @@ def close(face: Face, name: str | None, dry_run: bool, yes: bool) -> Reply:
             face.err(closed_lines(found)[:-1])
             if not face.ask(f"close {found.sandbox.name}?"):
                 raise PromotionError(f"{found.sandbox.name} stays open: it was not confirmed")
-        found = project.sandbox.close(found.sandbox.name)
-    return Reply(found, lambda: closed_lines(found))
+        with face.working("closing") as tell:
+            found = project.sandbox.close(found.sandbox.name, tell=tell)
+    return Reply(found, lambda: closed_lines(found), code=3 if found.clone_problems else 0)
 
 
 @verb("shell", shape=SHELL)

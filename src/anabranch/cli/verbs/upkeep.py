@@ -26,6 +26,8 @@ GC = {
     "kept_young": "number of files that nothing needs but that are too young",
     "kept": "number of files that are needed",
     "kept_bytes": "their size",
+    "clones": "clones of outside databases whose sandbox is gone, which are dropped: id, clone, provider, name, sandbox",
+    "clone_problems": "a sentence for each clone that could not be dropped, and that the next gc will try again",
 }
 
 
@@ -66,10 +68,15 @@ def tag(face: Face, name: str | None, ref: str | None, delete: bool, message: st
 @click.option(
     "--grace", metavar="SPAN", help="Files younger than this stay; default: gc.grace of anabranch.toml."
 )
+@click.option(
+    "--forget-clone",
+    metavar="ID",
+    help="Look no more for this clone of an outside database: it is gone, or you have dropped it yourself.",
+)
 @ask_option("Remove without asking.")
 @pass_face
-def gc(face: Face, dry_run: bool, grace: str | None, yes: bool) -> Reply:
-    """Free the storage that nothing needs: expired sandboxes, old history, files that no commit reaches.
+def gc(face: Face, dry_run: bool, grace: str | None, forget_clone: str | None, yes: bool) -> Reply:
+    """Free the storage that nothing needs: expired sandboxes, old history, files that no commit reaches, clones left behind.
 
     The plan is shown first. Killed at any point, the next gc finishes.
     """
@@ -81,13 +88,22 @@ def gc(face: Face, dry_run: bool, grace: str | None, yes: bool) -> Reply:
     project = face.project()
     if not yes:
         with face.working("looking for what nothing needs"):
-            planned = project.gc(dry_run=True, grace=grace)
-        nothing = not (planned.files or planned.expired or planned.retired)
+            planned = project.gc(dry_run=True, grace=grace, forget_clone=forget_clone)
+        nothing = not (planned.files or planned.expired or planned.retired or planned.clones or forget_clone)
         if dry_run or nothing:
             return Reply(planned, lambda: gc_lines(planned, limit=face.width, verbose=face.verbose))
         face.err(gc_lines(planned, limit=face.width, verbose=face.verbose)[:-1])
         if not face.ask("remove it?"):
             return Reply(planned, lambda: [line("nothing was removed")], code=3)
     with face.working("removing") as tell:
-        done = project.gc(grace=grace, on_progress=lambda at, of: tell(f"removing {at:,} of {of:,} files"))
-    return Reply(done, lambda: gc_lines(done, limit=face.width, verbose=face.verbose))
+        done = project.gc(
+            grace=grace,
+            forget_clone=forget_clone,
+            on_progress=lambda at, of: tell(f"removing {at:,} of {of:,} files"),
+            tell=tell,
+        )
+    return Reply(
+        done,
+        lambda: gc_lines(done, limit=face.width, verbose=face.verbose),
+        code=3 if done.clone_problems else 0,
+    )
