@@ -9,12 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anabranch.adapters.dagster.branch_io import AnabranchIOManager
     from anabranch.adapters.dagster.lake_io import LakeIOManager
     from anabranch.adapters.dagster.outbound import RunSettings, definitions
+    from anabranch.adapters.dagster.project_resource import AnabranchResource
 
-__all__ = ["LakeIOManager", "RunSettings", "definitions"]
+__all__ = ["AnabranchIOManager", "AnabranchResource", "LakeIOManager", "RunSettings", "definitions"]
 
 _WHERE = {
+    "AnabranchIOManager": "anabranch.adapters.dagster.branch_io",
+    "AnabranchResource": "anabranch.adapters.dagster.project_resource",
     "LakeIOManager": "anabranch.adapters.dagster.lake_io",
     "RunSettings": "anabranch.adapters.dagster.outbound",
     "definitions": "anabranch.adapters.dagster.outbound",

@@ -23,6 +23,7 @@ from anabranch.errors import IsolationError
 
 How = Literal["branch", "plain", "unknown"]
 
+_OURS = "anabranch.adapters.dagster"
 MANAGERS = (
     "dagster._core.storage",
     "dagster._core.definitions.job_definition",
@@ -34,7 +35,7 @@ MANAGERS = (
     "dagster_snowflake_pandas",
     "dagster_snowflake_polars",
     "dagster_snowflake_pyspark",
-    "anabranch.adapters.dagster",
+    _OURS,
 )
 """Packages whose I/O managers keep a value by its type, as the branch does."""
 _CONVERTS = frozenset({"handle_output", "load_input", "dump_to_path", "load_from_path", "type_handlers"})
@@ -161,6 +162,8 @@ def _how(definition: Any, made: Any) -> How:
     given, value = _given(definition.resource_fn)
     if given:
         return "plain" if _is_plain(value) else "unknown"
+    if isinstance(made, type) and made.__module__ == f"{_OURS}.project_resource":
+        return "plain"
     if isinstance(made, type) and _is_settings(made):
         nested = getattr(definition, "nested_resources", None) or {}
         return "plain" if all(_is_settings(type(each)) for each in nested.values()) else "unknown"
