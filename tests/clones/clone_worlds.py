@@ -16,18 +16,24 @@ import duckdb
 
 from anabranch.clones.base import CloneRecord, Provider, Surroundings
 from anabranch.clones.duckdb import DuckDB
+from anabranch.clones.lakefs import LakeFS
 from anabranch.clones.naming import snowflake_name
 from anabranch.clones.postgres import Postgres
 from anabranch.clones.snowflake import Snowflake
 from anabranch.clones.sqlite import SQLite
 from anabranch.names import new_id, now
-from anabranch.settings import DuckDBClone, PostgresClone, SnowflakeClone, SQLiteClone
+from anabranch.settings import DuckDBClone, LakeFSClone, PostgresClone, SnowflakeClone, SQLiteClone
+from doubles.lakefs_server import Branch as LakeBranch
+from doubles.lakefs_server import LakeFS as LakeServer
 from doubles.postgres_server import Server
 from doubles.snowflake_double import Snowflake as Account
 
 
 class World(ABC):
     """A source with one table ``t (a integer)``, and a provider for it."""
+
+    any_name = True
+    """Whether a clone's name may hold any characters."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -247,10 +253,55 @@ class SnowflakeWorld(World):
             self.account.sql(f"drop database {snowflake_name(name)}")
 
 
+class LakeFSWorld(World):
+    any_name = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.lake = LakeServer("shop", page=3)
+        self.write(None, 1, 2)
+
+    def make(self) -> LakeFS:
+        given = {
+            "provider": "lakefs",
+            "source": "shop/main",
+            "host": self.lake.url,
+            "access_key_id": "${LAKE_KEY}",
+            "secret_access_key": "${LAKE_SECRET}",
+        }
+        return LakeFS(
+            LakeFSClone.model_validate(given),
+            self.around(LAKE_KEY=self.lake.key, LAKE_SECRET=self.lake.secret),
+        )
+
+    def _branch(self, name: str | None) -> str:
+        return self.provider().address(name).removeprefix("lakefs://shop/")
+
+    def rows(self, name: str | None) -> list[int]:
+        return sorted(int(path) for path in self.lake.holds(self._branch(name)))
+
+    def write(self, name: str | None, *values: int) -> None:
+        objects = {str(value): "row" for value in values}
+        self.lake.write(self._branch(name), objects, commit=name is None)
+
+    def put_foreign(self, name: str) -> None:
+        first = self.lake.ancestors(self.lake.branches["main"].head)[-1]
+        self.lake.branches[name] = LakeBranch(first)
+        self.lake.write(name, {"99": "row"})
+
+    def names(self) -> set[str]:
+        return self.lake.branches.keys() - {"main"}
+
+    def close(self) -> None:
+        super().close()
+        self.lake.close()
+
+
 WORLDS: dict[str, Callable[..., World]] = {
     "sqlite": SQLiteWorld,
     "sqlite-wal": SQLiteWalWorld,
     "duckdb": DuckDBWorld,
+    "lakefs": LakeFSWorld,
     "postgres": PostgresWorld,
     "postgres-schema": PostgresSchemaWorld,
     "snowflake": SnowflakeWorld,

@@ -10,6 +10,7 @@ from anabranch.settings.clones import BaseClone
 
 _HOMES = {
     "duckdb": "anabranch.clones.duckdb:DuckDB",
+    "lakefs": "anabranch.clones.lakefs:LakeFS",
     "postgres": "anabranch.clones.postgres:Postgres",
     "snowflake": "anabranch.clones.snowflake:Snowflake",
     "sqlite": "anabranch.clones.sqlite:SQLite",

@@ -277,7 +277,7 @@ class LakeFSClone(BaseClone):
 
 
 CloneSettings = Annotated[
-    DuckDBClone | PostgresClone | SnowflakeClone | SQLiteClone, Field(discriminator="provider")
+    DuckDBClone | LakeFSClone | PostgresClone | SnowflakeClone | SQLiteClone, Field(discriminator="provider")
 ]
 """One ``[clones.NAME]``, by its provider."""
 __all__ = [
