@@ -27,6 +27,14 @@ WIDTH = 100
 BY_DEPARTURE = 'is_late(pl.col("departure_delay"))'
 BY_ARRIVAL = 'is_late(pl.col("arrival_delay"))'
 ARRIVED_OR_LATE = BY_ARRIVAL + ".fill_null(value=True)"
+LAST_DAY_BUT_ONE, LAST_DAY = "2013-12-30", "2013-12-31"
+ODOMETERS = """
+    select
+        (select sum(miles) from odometers),
+        (select sum(distance) from clean_flights where not cancelled and tailnum is not null)
+"""
+TAIL_NUMBERS = "select tailnum from planes union select tailnum from flights where tailnum is not null"
+FLIGHTS_OF_KNOWN_PLANES = "select count(*) from flights join planes using (tailnum)"
 
 
 class BrokenPromiseError(Exception):
@@ -143,6 +151,15 @@ class Stage:
         """Each table's content version and the place of its files, at a ref."""
         return self.read(lambda project: {k: (e.version, e.location) for k, e in project.tables(ref).items()})
 
+    def days(self, key: str) -> dict[str, tuple[str, str]]:
+        """What each day of a table holds in production, and what made it."""
+        return self.read(
+            lambda project: {
+                day.key: (day.version, day.making)
+                for day in project.table(key, at="production").partition_map.states()
+            }
+        )
+
     def head(self) -> int:
         """The number of production's newest commit."""
         return int(self.read(lambda project: project.log("production", limit=1).commits[0].number))
@@ -166,28 +183,45 @@ def promise(held: bool, what: str) -> None:
 
 def build_production(stage: Stage) -> None:
     stage.chapter(1, "A project")
-    stage.say("Five tables as delivered, nine assets made of them, and 23 checks; Python and SQL.")
+    stage.say("Five tables as delivered, ten assets made of them, and 24 checks; Python and SQL.")
     stage.anabranch("init", "--example", "flights", str(stage.folder), lines=3, expect=["anabranch run"])
     stage.anabranch("status", expect=["production, never built"])
 
     stage.chapter(2, "On main, a run builds production")
-    stage.anabranch("run", lines=6, expect=["production@1"])
-    promise(stage.head() == 1 and len(stage.state("production")) == 14, "production holds 14 tables")
+    stage.say("Three tables are cut by day. Say which days: the last one of the year is yet to come.")
+    stage.anabranch(
+        "run", "--partitions", f"..{LAST_DAY_BUT_ONE}", lines=10, expect=["production@1", "364 partitions"]
+    )
+    promise(stage.head() == 1 and len(stage.state("production")) == 15, "production holds 15 tables")
     stage.anabranch(
         "sql",
         "select carrier, name, flights, late_percent from carrier_stats order by late_percent desc limit 3",
     )
 
 
+def take_a_new_day(stage: Stage) -> None:
+    stage.chapter(3, "A new day")
+    before = stage.days("clean_flights")
+    stage.anabranch("plan", lines=4, expect=[f"never built: {LAST_DAY}", "incremental: clean_flights since"])
+    stage.anabranch("run", lines=10, expect=["production@2", "1 partition"])
+    now = stage.days("clean_flights")
+    promise(len(now) == len(before) + 1 and now.items() >= before.items(), "no other day was made again")
+    [(added, again)] = stage.read(lambda project: project.sql(ODOMETERS, at="production").fetchall())
+    promise(added == again, "the running totals are what counting all flights again gives")
+    stage.say("One day was computed of 365, and added to each plane's odometer; the totals are exact.", "32")
+
+
 def work_on_a_branch(stage: Stage) -> None:
-    stage.chapter(3, "A branch is a sandbox")
+    stage.chapter(4, "A branch is a sandbox")
     before = stage.state("production")
     size, _ = stage.bytes_and_files()
     stage.git("switch", "-q", "-c", "fix-delays")
     stage.say("A flight is late when it arrives late, but the asset delays judges by the departure.")
     stage.edit("flights/assets.py", BY_DEPARTURE, BY_ARRIVAL)
     stage.anabranch("status", expect=["delays"])
-    stage.anabranch("plan", lines=9, expect=["function flights.assets.delays changed (flights/assets.py:"])
+    stage.anabranch(
+        "plan", lines=9, expect=["function flights.assets.delays changed: 365 partitions (flights/assets.py:"]
+    )
     promise(stage.to_run() == {"delays"}, "the plan runs delays and what depends on it")
 
     stage.say(
@@ -214,7 +248,7 @@ def work_on_a_branch(stage: Stage) -> None:
 
 
 def work_on_another(stage: Stage) -> None:
-    stage.chapter(4, "Meanwhile, somebody else opens a branch of what production is now")
+    stage.chapter(5, "Meanwhile, somebody else opens a branch of what production is now")
     stage.git("switch", "-q", "-c", "routes", "main")
     stage.say("It changes another asset, one that reads delays.")
     stage.edit(
@@ -227,23 +261,23 @@ def work_on_another(stage: Stage) -> None:
 
 
 def promote_data_first(stage: Stage) -> None:
-    stage.chapter(5, "Promote: the very tables that were tested, in one commit")
+    stage.chapter(6, "Promote: the very tables that were tested, in one commit")
     stage.git("switch", "-q", "fix-delays")
     tested, files = stage.state("fix-delays"), stage.bytes_and_files()
     stage.anabranch("promote", "--dry-run", lines=12)
-    stage.anabranch("promote", "--yes", lines=4, expect=["production@2"])
+    stage.anabranch("promote", "--yes", lines=4, expect=["production@3"])
     promise(stage.state("production") == tested, "production is exactly what was tested, file by file")
-    promise(stage.head() == 2, "it is one commit")
+    promise(stage.head() == 3, "it is one commit")
     promise(stage.bytes_and_files() == files, "nothing was computed or written again")
     stage.say("Production is exactly what was tested, file by file; nothing was computed.", "32")
     stage.git("switch", "-q", "main")
     stage.git("merge", "-q", "fix-delays")
     stage.anabranch("run", lines=4)
-    promise(stage.head() == 2, "after the merge there is nothing to do")
+    promise(stage.head() == 3, "after the merge there is nothing to do")
 
 
 def promote_code_first(stage: Stage) -> None:
-    stage.chapter(6, "The other order: the code is merged first, squashed, and the data follows")
+    stage.chapter(7, "The other order: the code is merged first, squashed, and the data follows")
     stage.git("switch", "-q", "-c", "bad-days")
     stage.edit("flights/assets.py", "departure_delay: float = 40.0", "departure_delay: float = 30.0")
     stage.anabranch("plan", lines=3, expect=["bad_days"])
@@ -254,14 +288,14 @@ def promote_code_first(stage: Stage) -> None:
     stage.git("merge", "-q", "--squash", "bad-days")
     stage.git("commit", "-q", "-m", "Count days with a delay of 30 minutes (#2)")
     files = stage.bytes_and_files()
-    stage.anabranch("promote", "bad-days", "--yes", lines=8, expect=["production@3"])
+    stage.anabranch("promote", "bad-days", "--yes", lines=8, expect=["production@4"])
     promise(stage.state("production") == tested, "production is what was tested")
     promise(stage.bytes_and_files() == files, "nothing was computed again")
     stage.say("What was tested was adopted; nothing was computed.", "32")
 
 
 def land_the_stale_branch(stage: Stage) -> None:
-    stage.chapter(7, "The branch that was opened before: stale, and told what to do")
+    stage.chapter(8, "The branch that was opened before: stale, and told what to do")
     stage.git("switch", "-q", "routes")
     before = stage.state("production")
     stage.anabranch("promote", "--yes", code=3, lines=6, expect=["stale", "git merge main"])
@@ -272,7 +306,7 @@ def land_the_stale_branch(stage: Stage) -> None:
     promise(stage.to_run() == {"route_stats"}, "only what the new base makes necessary runs")
     stage.anabranch("run", lines=3, expect=["route_stats"])
     tested = stage.state("routes")
-    stage.anabranch("promote", "--yes", lines=6, expect=["production@4"])
+    stage.anabranch("promote", "--yes", lines=6, expect=["production@5"])
     now = stage.state("production")
     changed = {key for key in now if now[key] != before.get(key)}
     promise(
@@ -284,23 +318,63 @@ def land_the_stale_branch(stage: Stage) -> None:
 
 
 def look_back(stage: Stage) -> None:
-    stage.chapter(8, "History, and the way back")
-    stage.anabranch("log", lines=8, expect=["production@4"])
-    stage.anabranch("show", "production@2", lines=10)
-    earlier = stage.state("production@3")
-    stage.anabranch("rollback", "--yes", lines=6, expect=["production@5"])
+    stage.chapter(9, "History, and the way back")
+    stage.anabranch("log", lines=8, expect=["production@5"])
+    stage.anabranch("show", "production@3", lines=10)
+    earlier = stage.state("production@4")
+    stage.anabranch("rollback", "--yes", lines=6, expect=["production@6"])
     promise(stage.state("production") == earlier, "production is back where it was")
-    promise(stage.head() == 5, "the rollback is one commit")
+    promise(stage.head() == 6, "the rollback is one commit")
     stage.say("Production is back, in one commit. A scheduled run can't bring the mistake back:", "32")
     stage.anabranch("run", code=3, lines=4)
     question = "select count(*) as late_flights from delays where late"
     stage.say("Every state stays readable: the number of late flights before and after the fix.")
-    stage.anabranch("sql", question, "--at", "production@1")
     stage.anabranch("sql", question, "--at", "production@2")
+    stage.anabranch("sql", question, "--at", "production@3")
+
+
+def hide_who_flew(stage: Stage) -> None:
+    stage.chapter(10, "Staging: production's shape, without its tail numbers")
+    stage.environ["STAGING_MASK_KEY"] = "a key that only this demo knows"
+    stage.anabranch("sync", "staging", lines=6, expect=["published as staging@1"])
+    stage.anabranch("sql", "select * from odometers order by miles desc limit 2", "--at", "staging")
+    canaries = {
+        row[0] for row in stage.read(lambda project: project.sql(TAIL_NUMBERS, at="production").fetchall())
+    }
+    values, joined = stage.read(lambda project: texts_of(project, "staging", canaries))
+    promise(len(canaries) > 4_000, "there is something to look for")
+    promise(not values, f"no tail number is in staging: {sorted(values)[:3]}")
+    of_production = stage.read(
+        lambda project: project.sql(FLIGHTS_OF_KNOWN_PLANES, at="production").fetchall()
+    )
+    promise(joined == of_production, "joins find the same partners")
+    stage.say(
+        f"None of {len(canaries):,} tail numbers is in any table of staging, and a join by them finds what it found.",
+        "32",
+    )
+
+
+def texts_of(project: ab.Project, ref: str, canaries: set[str]) -> tuple[set[str], list[tuple[int]]]:
+    """Which of the canaries stand in any table of a ref, alone or within a text, and what a join finds there."""
+    import re
+
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    plate = re.compile(r"\bN\d[0-9A-Z]{1,4}\b|\bD9\d{2}[A-Z]{2}\b")
+    found: set[str] = set()
+    for key, entry in project.tables(ref).items():
+        promise(entry.kind == "table", f"{key} of {ref} is a table: files are left out")
+        table = project.table(key, at=ref).to_arrow()
+        for column in table.columns:
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                for text in pc.unique(column).drop_null().to_pylist():
+                    found |= canaries & {text, *plate.findall(text)}
+    return found, project.sql(FLIGHTS_OF_KNOWN_PLANES, at=ref).fetchall()
 
 
 def clean_up(stage: Stage) -> None:
-    stage.chapter(9, "Clean up")
+    stage.chapter(11, "Clean up")
     stage.anabranch("sandbox", "list", lines=6)
     for name in ("fix-delays", "routes", "bad-days"):
         stage.anabranch("sandbox", "close", name, "--yes", lines=2)
@@ -315,7 +389,7 @@ def clean_up(stage: Stage) -> None:
     promise({ref: stage.state(ref) for ref in refs} == before, "no state of production is lost")
     rows = stage.read(read_everything)
     stage.say(
-        f"{files - files_after} files and {(size - size_after) / 1e6:.1f} MB are gone; all five states of production"
+        f"{files - files_after} files and {(size - size_after) / 1e6:.1f} MB are gone; all six states of production"
         f" were read to the last of their {rows:,} rows, and each table's content is that of its version.",
         "32",
     )
@@ -343,12 +417,14 @@ def read_everything(project: ab.Project) -> int:
 
 STORY = (
     build_production,
+    take_a_new_day,
     work_on_a_branch,
     work_on_another,
     promote_data_first,
     promote_code_first,
     land_the_stale_branch,
     look_back,
+    hide_who_flew,
     clean_up,
 )
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 SOURCES = ["airlines", "airports", "flights", "planes", "weather"]
 DERIVED = [
-    "bad_days", "carrier_stats", "clean_flights", "daily", "delays", "plane_ages", "route_stats", "summary", "weather_effect",
+    "bad_days", "carrier_stats", "clean_flights", "daily", "delays", "odometers", "plane_ages", "route_stats", "summary", "weather_effect",
 ]  # fmt: skip
 
 
@@ -192,6 +192,38 @@ def test_edits_of_comments_and_layout_run_nothing(example):
 
 
 @pytest.mark.slow
+def test_a_week_of_new_code_is_computed_and_compared_by_itself(example):
+    example.git("switch", "-q", "-c", "window", "main")
+    example.edit("flights/clock.py", "LATE_AFTER = 15", "LATE_AFTER = 60")
+    result = example.project.run(["delays"], partitions="2013-12-25..2013-12-31", in_process=True)
+    assert result.ok
+    assert result.execution.outcomes["delays"].partitions["made"] == [["2013-12-25", "2013-12-31", 7]]
+    example.project.refresh()
+    by_day = "select count(*) from delays where late and date {} '2013-12-25'"
+    for days, changes in (("<", False), (">=", True)):
+        before, now = (example.value(by_day.format(days), at) for at in ("production", "window"))
+        assert (before != now) is changes
+
+
+@pytest.mark.slow
+def test_staging_masks_the_tail_numbers_and_every_other_column_is_declared(built, monkeypatch, capsys):
+    monkeypatch.setenv("STAGING_MASK_KEY", "sixteen characters or more")
+    assert main(["-C", str(built.folder), "sync", "staging", "--dry-run", "--verbose"]) == 0
+    said = capsys.readouterr().out
+    assert "nobody has declared" not in said
+    masked = {line.split()[1] for line in said.splitlines() if line.endswith("tailnum hash")}
+    assert masked == {"flights", "clean_flights", "delays", "planes", "odometers"}
+
+
+def test_without_the_key_of_staging_everything_else_works(fresh, monkeypatch, capsys):
+    monkeypatch.delenv("STAGING_MASK_KEY", raising=False)
+    for words in (["status"], ["plan"], ["log", "production"]):
+        assert main(["-C", str(fresh), *words]) == 0
+    assert main(["-C", str(fresh), "sync", "staging"]) != 0
+    assert "STAGING_MASK_KEY is not set" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_its_own_unit_tests_pass(fresh):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
@@ -201,7 +233,7 @@ def test_its_own_unit_tests_pass(fresh):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 def test_what_is_made_is_committed_and_whole(fresh):

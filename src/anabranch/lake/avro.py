@@ -11,7 +11,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -75,13 +75,14 @@ def encode(schema: Schema, records: Iterable[Mapping[str, Any]], metadata: Mappi
 
 
 def decode(
-    data: bytes, names: Mapping[int, str] | None = None
+    data: bytes, names: Mapping[int, str] | None = None, without: Collection[str] = ()
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The records and the header of an Avro container file.
 
     Args:
         data: The whole file.
         names: Field id → the name under which a field is returned, whatever name the file's writer gave it.
+        without: Names of fields, wherever they stand, that are passed over and not returned.
 
     Raises:
         AvroError: this is no Avro file, or its blocks are packed by another codec than ``null`` and ``deflate``.
@@ -94,7 +95,7 @@ def decode(
         codec = header.get("avro.codec", "null")
         if codec not in ("null", "deflate"):
             raise AvroError(f"blocks packed by {codec}")
-        read = _reader(json.loads(header["avro.schema"]), names or {})
+        read = _reader(json.loads(header["avro.schema"]), names or {}, frozenset(without))
         sync = cursor.take(16)
         records: list[dict[str, Any]] = []
         while cursor.at < len(data):
@@ -144,7 +145,7 @@ def _write_long(out: bytearray, value: int) -> None:
     out.append(value)
 
 
-def _write_bytes(out: bytearray, value: bytes) -> None:
+def _write_bytes(out: bytearray, value: bytes | bytearray) -> None:
     _write_long(out, len(value))
     out += value
 
@@ -178,9 +179,12 @@ def _writer(schema: Json) -> Write:
 
         def array(out: bytearray, value: Any) -> None:
             if value:
-                _write_long(out, len(value))
+                inside = bytearray()
                 for each in value:
-                    item(out, each)
+                    item(inside, each)
+                # A count below zero says that the size follows, by which a reader passes over what it does not want.
+                _write_long(out, -len(value))
+                _write_bytes(out, inside)
             out.append(0)
 
         return array
@@ -196,25 +200,40 @@ _WRITERS: dict[str, Write] = {
 }
 
 
-def _reader(schema: Json, names: Mapping[int, str]) -> Read:
+def _reader(schema: Json, names: Mapping[int, str], without: frozenset[str]) -> Read:
     """A function that reads one value of the schema."""
     if isinstance(schema, list):
-        branches = [_reader(branch, names) for branch in schema]
+        branches = [_reader(branch, names, without) for branch in schema]
         return lambda cursor: branches[cursor.long()](cursor)
     kind = schema["type"] if isinstance(schema, dict) else schema
     if isinstance(kind, dict | list):
-        return _reader(kind, names)
+        return _reader(kind, names, without)
     if kind == "record":
-        fields = [
-            (names.get(field.get("field-id"), field["name"]), _reader(field["type"], names))
-            for field in schema["fields"]
+        named = [
+            (names.get(field.get("field-id"), field["name"]), field["type"]) for field in schema["fields"]
         ]
-        return lambda cursor: {name: field(cursor) for name, field in fields}
+        if without.isdisjoint(name for name, _ in named):
+            fields = [(name, _reader(inner, names, without)) for name, inner in named]
+            return lambda cursor: {name: field(cursor) for name, field in fields}
+        steps = [
+            (None, _skipper(inner)) if name in without else (name, _reader(inner, names, without))
+            for name, inner in named
+        ]
+
+        def some(cursor: _Cursor) -> dict[str, Any]:
+            found = {}
+            for name, step in steps:
+                value = step(cursor)
+                if name is not None:
+                    found[name] = value
+            return found
+
+        return some
     if kind == "array":
-        item = _reader(schema["items"], names)
+        item = _reader(schema["items"], names, without)
         return lambda cursor: [item(cursor) for _ in _counted(cursor)]
     if kind == "map":
-        values = _reader(schema["values"], names)
+        values = _reader(schema["values"], names, without)
         return lambda cursor: {cursor.take(cursor.long()).decode(): values(cursor) for _ in _counted(cursor)}
     if kind == "fixed":
         size = schema["size"]
@@ -225,6 +244,31 @@ def _reader(schema: Json, names: Mapping[int, str]) -> Read:
     if kind not in _READERS:
         raise AvroError(f"unknown type {kind!r}")
     return _READERS[kind]
+
+
+def _skipper(schema: Json) -> Read:
+    """A function that passes over one value of the schema."""
+    if isinstance(schema, list):
+        branches = [_skipper(branch) for branch in schema]
+        return lambda cursor: branches[cursor.long()](cursor)
+    kind = schema["type"] if isinstance(schema, dict) else schema
+    if isinstance(kind, dict | list):
+        return _skipper(kind)
+    if kind not in ("array", "map"):
+        return _reader(schema, {}, frozenset())
+    inner = _skipper(schema["items" if kind == "array" else "values"])
+
+    def skip(cursor: _Cursor) -> None:
+        while count := cursor.long():
+            if count < 0:
+                cursor.take(cursor.long())
+                continue
+            for _ in range(count):
+                if kind == "map":
+                    cursor.take(cursor.long())
+                inner(cursor)
+
+    return skip
 
 
 _READERS: dict[str, Read] = {

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.lake import manifest
+from anabranch.lake.avro import AvroError
 from anabranch.lake.engines import Filter
 from anabranch.lake.held import Held
 from anabranch.lake.marks import Marks, marks_of, surplus
-from anabranch.lake.read import Table
+from anabranch.lake.read import DataFile, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,9 +90,13 @@ class ChangedRows(Table):
         """Whether the files hold these rows and no others, under exactly the current schema."""
         return self._chosen is None and super().plain
 
-    def entries(self) -> list[manifest.Entry]:
+    def entries(self, *, statistics: bool = True) -> list[manifest.Entry]:  # noqa: ARG002 -- all is known
         """The entries of the data files that hold them."""
         return list(self._entries)
+
+    @cached_property
+    def _files(self) -> Sequence[DataFile]:
+        return self._listed()
 
     def to_dataset(self) -> ds.Dataset:
         """An Arrow dataset: lazy over the files where that is possible, else over a copy, in a temporary file if large."""
@@ -239,9 +244,23 @@ class Changes:
         assert self._old is not None
         if self._old.location == self._new.location or self._old.version == self._new.version:
             return [], []
-        old, new = self._old.entries(), self._new.entries()
-        if not all(entry["data_file"]["content"] == manifest.DATA for entry in (*old, *new)):
-            return old, new  # a file that both list may have lost other rows on each side
+        lists = self._old.manifests(), self._new.manifests()
+        if any(row["content"] != manifest.DATA for rows in lists for row in rows):
+            return self._old.entries(), self._new.entries()  # of a file both may have lost other rows
+        # A manifest that is in both lists holds nothing that differs, and is most of a large table.
+        both = set.intersection(*({row["manifest_path"] for row in rows} for rows in lists))
+        try:
+            old, new = (
+                [
+                    entry
+                    for row in rows
+                    if row["manifest_path"] not in both
+                    for entry in table.manifest_entries(row)
+                ]
+                for table, rows in zip((self._old, self._new), lists, strict=True)
+            )
+        except AvroError:  # packed in a way that is read by pyiceberg alone
+            old, new = self._old.entries(), self._new.entries()
         shared = {_path(entry) for entry in old} & {_path(entry) for entry in new}
         return (
             [entry for entry in old if _path(entry) not in shared],

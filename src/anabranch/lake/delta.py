@@ -180,7 +180,7 @@ def _additive(old: Table | None, new: Table, entries: Iterable[manifest.Entry]) 
     if (
         old is None
         or not all(map(_is_data, entries))
-        or not all(map(_is_data, old.entries()))
+        or not all(map(_is_data, old.entries(statistics=False)))
         or old.schema != new.schema
         or old.field_ids != new.field_ids
     ):

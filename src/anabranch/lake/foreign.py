@@ -84,7 +84,7 @@ def _touched(old: Table, new: Table) -> set[Values]:
 
 
 def _files(table: Table, rows: list[manifest.Entry]) -> dict[str, manifest.Entry]:
-    return {_path(entry): entry for row in rows for entry in table.manifest_entries(row)}
+    return {_path(entry): entry for row in rows for entry in table.manifest_entries(row, statistics=False)}
 
 
 def _path(entry: manifest.Entry) -> str:

@@ -301,6 +301,17 @@ def encode_manifest_list(manifests: Iterable[Entry], *, snapshot_id: int, sequen
     return avro.encode(_LIST, manifests, header)
 
 
+_STATISTICS = (
+    "column_sizes",
+    "value_counts",
+    "null_value_counts",
+    "nan_value_counts",
+    "lower_bounds",
+    "upper_bounds",
+    "split_offsets",
+)
+
+
 def decode_manifest_list(data: bytes) -> list[Entry]:
     """The rows of a manifest list, whoever wrote it. Raises AvroError."""
     rows, _ = avro.decode(data, _LISTED_NAMES)
@@ -310,13 +321,18 @@ def decode_manifest_list(data: bytes) -> list[Entry]:
     return rows
 
 
-def decode_manifest(data: bytes, listed: Entry) -> list[Entry]:
+def decode_manifest(data: bytes, listed: Entry, *, statistics: bool = True) -> list[Entry]:
     """The entries of a manifest that are alive, with the numbers that they inherit from its row in the list.
+
+    Args:
+        data: The manifest.
+        listed: Its row in the list.
+        statistics: Whether what is known of the files' columns is wanted, most of what a manifest holds.
 
     Raises:
         AvroError: see `avro.decode`.
     """
-    entries, _ = avro.decode(data, _ENTRY_NAMES)
+    entries, _ = avro.decode(data, _ENTRY_NAMES, () if statistics else _STATISTICS)
     alive = [entry for entry in entries if entry["status"] != DELETED]
     for entry in alive:
         if entry.get("snapshot_id") is None:

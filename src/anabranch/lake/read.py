@@ -12,8 +12,10 @@ Knows nothing of refs: a handle points to one immutable ``metadata.json``.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from anabranch.dataclass import dataclass
@@ -70,6 +72,33 @@ class DataFile:
     path: str
     rows: int
     bytes: int
+
+
+class _Listings:
+    """What tables' metadata say of their files, kept for the tables that were read last: a location never changes what it says."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most  # files, of all tables together
+        self._files = 0
+        self._known: OrderedDict[str, Sequence[DataFile]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, location: str, listed: Callable[[], Sequence[DataFile]]) -> Sequence[DataFile]:
+        with self._lock:
+            if location in self._known:
+                self._known.move_to_end(location)
+                return self._known[location]
+        found = tuple(listed())
+        with self._lock:
+            if location not in self._known and len(found) <= self._most:
+                self._known[location] = found
+                self._files += len(found)
+            while self._files > self._most:
+                self._files -= len(self._known.popitem(last=False)[1])
+        return found
+
+
+_FILES = _Listings(50_000)
 
 
 class Table:
@@ -307,20 +336,22 @@ class Table:
         except (AvroError, KeyError):
             return manifests_by_pyiceberg(self._iceberg())
 
-    def entries(self) -> list[manifest.Entry]:
+    def entries(self, *, statistics: bool = True) -> list[manifest.Entry]:
         """The manifests' entries that are alive, delete files among them, in the order of the files. Raises MissingFileError."""
         if self._only is None:
-            return self.entries_of(None)
+            return self.entries_of(None, statistics=statistics)
         states = (state for state in self._restriction.states() if state.files)
-        return self.entries_of({state.values for state in states})
+        return self.entries_of({state.values for state in states}, statistics=statistics)
 
-    def entries_of(self, wanted: set[tuple[Any, ...]] | None) -> list[manifest.Entry]:
+    def entries_of(
+        self, wanted: set[tuple[Any, ...]] | None, *, statistics: bool = True
+    ) -> list[manifest.Entry]:
         """The entries of the partitions with these values; all delete files whatever their partition."""
         listed = self.manifests()
         if wanted is not None and len(wanted) < _MANY:
             listed = [row for row in listed if row["content"] != manifest.DATA or self._may_hold(row, wanted)]
         try:
-            entries = [entry for row in listed for entry in self.manifest_entries(row)]
+            entries = [entry for row in listed for entry in self.manifest_entries(row, statistics=statistics)]
         except AvroError:
             entries = entries_by_pyiceberg(self._iceberg())
         return [
@@ -334,15 +365,24 @@ class Table:
     def _may_hold(self, row: manifest.Entry, wanted: Collection[tuple[Any, ...]]) -> bool:
         return row["partition_spec_id"] == self.spec["spec-id"] and self.partitioning.may_hold(row, wanted)
 
-    def manifest_entries(self, row: manifest.Entry) -> list[manifest.Entry]:
+    def manifest_entries(self, row: manifest.Entry, *, statistics: bool = True) -> list[manifest.Entry]:
         """The entries of one manifest that are alive. Raises MissingFileError, AvroError."""
-        return manifest.decode_manifest(self._contents(row["manifest_path"]), row)
+        return manifest.decode_manifest(self._contents(row["manifest_path"]), row, statistics=statistics)
 
     @cached_property
-    def _files(self) -> list[DataFile]:
+    def _files(self) -> Sequence[DataFile]:
+        if self._only is not None or (
+            self._storage.local
+            and self._snapshot is not None
+            and not self._storage.exists(self._snapshot["manifest-list"])
+        ):
+            return self._listed()
+        return _FILES.get(self.location, self._listed)
+
+    def _listed(self) -> list[DataFile]:
         return [
             DataFile(file["file_path"], file["record_count"], file["file_size_in_bytes"])
-            for file in (entry["data_file"] for entry in self.entries())
+            for file in (entry["data_file"] for entry in self.entries(statistics=False))
             if file["content"] == manifest.DATA
         ]
 

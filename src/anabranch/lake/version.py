@@ -60,7 +60,7 @@ from anabranch.lake.canonical import canonical_schema, schema_digest
 from anabranch.lake.columns import ColumnSet, SetSums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -224,6 +224,47 @@ class ContentHasher:
             self._low = (self._low + int(np.add.reduce(low))) % _LANE
             self._sets.add(lo, hi)
         self._rows += slab.num_rows
+
+    def pieces(self, table: pa.Table, lengths: Sequence[int]) -> list[Content]:
+        """The contents of consecutive pieces of a table, in one pass; what was added before and after is not touched.
+
+        Args:
+            table: The rows of all pieces, one piece after the other.
+            lengths: Rows of each piece; together the table's.
+
+        Raises:
+            LakeError, UnstorableError: as for `update`.
+        """
+        import numpy as np
+
+        from anabranch.lake.lanes import BLOCK
+        from anabranch.lake.rowhash import SLAB
+
+        edges = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        assert edges[-1] == table.num_rows
+        sums = np.zeros((2, len(lengths)), np.uint64)
+        self._prepare(table.schema)
+        done = 0
+        with np.errstate(all="ignore"):
+            for batch in _sized(table.to_batches()):
+                for start in range(0, batch.num_rows, SLAB):
+                    slab = batch.slice(start, SLAB)
+                    self._root.bind_columns(slab.columns)
+                    for lo in range(0, slab.num_rows, BLOCK):
+                        hi = min(lo + BLOCK, slab.num_rows)
+                        lanes = self._root.cells(lo, hi, 0)
+                        # Which pieces have rows here, and from where in the block on.
+                        first = int(np.searchsorted(edges, done, side="right")) - 1
+                        last = int(np.searchsorted(edges, done + hi - lo, side="left"))
+                        touched = np.flatnonzero(np.diff(edges[first : last + 1])) + first
+                        begins = np.maximum(edges[touched] - done, 0)
+                        for lane, values in enumerate(lanes):
+                            sums[lane, touched] += np.add.reduceat(values, begins)
+                        done += hi - lo
+        return [
+            Content(self._digest, int(rows), int(high) << 64 | int(low))
+            for rows, high, low in zip(lengths, *sums, strict=True)
+        ]
 
     def _prepare(self, given: pa.Schema) -> None:
         """Makes the nodes for the layout in which the data comes."""

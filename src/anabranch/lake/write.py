@@ -12,8 +12,9 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -394,6 +395,41 @@ class Writer:
                         future.cancel()
         self.storage.settle(entry["data_file"]["file_path"] for entry in self.entries)
 
+    def write_pieces(
+        self,
+        pieces: Sequence[pa.Table],
+        checks: Sequence[Callable[[pa.Table], None]],
+        threads: int,
+        on_progress: Progress | None,
+    ) -> list[tuple[tuple[manifest.Entry, ...], Content]]:
+        """Writes small tables, each as a data file of its own or none if it has no rows; their files and contents.
+
+        Types are made fit and rows are hashed for all at once, since each has a price per call. Column sets are not kept.
+        """
+        import pyarrow as pa
+
+        lengths = [piece.num_rows for piece in pieces]
+        batches = [
+            conform(batch, self.arrow) for batch in pa.concat_tables(pieces).combine_chunks().to_batches()
+        ]
+        whole = pa.Table.from_batches(batches, self.arrow)
+        contents = ContentHasher(self.arrow).pieces(whole, lengths)
+        ends = list(accumulate(lengths))
+        rows = [whole.slice(end - length, length) for end, length in zip(ends, lengths, strict=True)]
+        for check, each in zip(checks, rows, strict=True):
+            check(each)
+        with ThreadPoolExecutor(max(1, threads), thread_name_prefix="lake-write") as pool:
+            written = pool.map(
+                lambda at: self._write_file(at, rows[at]) if lengths[at] else None, range(len(rows))
+            )
+            found: list[tuple[tuple[manifest.Entry, ...], Content]] = []
+            for entry, content in zip(written, contents, strict=True):
+                found.append(((entry,) if entry is not None else (), content))
+                if on_progress is not None:
+                    on_progress(ends[len(found) - 1])
+        self.storage.settle(entry["data_file"]["file_path"] for entries, _ in found for entry in entries)
+        return found
+
     def _collect(self, slab: _Slab, on_progress: Progress | None) -> None:
         self._slabs += 1
         self.entries.append(slab.entry)
@@ -405,20 +441,24 @@ class Writer:
 
     def _write_slab(self, slab: tuple[int, list[pa.RecordBatch]]) -> _Slab:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         number, batches = slab
         if sum(batch.num_rows for batch in batches) < len(batches) * SMALL and len(batches) > 1:
             batches = pa.Table.from_batches(batches).combine_chunks().to_batches()
-        location = f"{self.folder}/data/{self.id}-{number:05d}.parquet"
         hasher = ContentHasher(self.arrow, self.sets)
-        nans = {leaf.field_id: 0 for leaf in self.leaves if leaf.top and leaf.kind in ("float", "double")}
         conformed = [conform(batch, self.arrow) for batch in batches]
         del batches, slab
         table = pa.Table.from_batches(conformed, self.arrow)
         if self.check is not None:
             self.check(table)
         hasher.update(table)
+        return _Slab(self._write_file(number, table), hasher.content, hasher.column_contents)
+
+    def _write_file(self, number: int, table: pa.Table) -> manifest.Entry:
+        import pyarrow.parquet as pq
+
+        location = f"{self.folder}/data/{self.id}-{number:05d}.parquet"
+        nans = {leaf.field_id: 0 for leaf in self.leaves if leaf.top and leaf.kind in ("float", "double")}
         count_nans(table, self.schema, nans)
         with self.storage.create(location) as sink:
             with pq.ParquetWriter(
@@ -432,8 +472,7 @@ class Writer:
                 writer.write_table(table, row_group_size=GROUP_ROWS)
             size = sink.tell()
         footer = writer.writer.metadata
-        entry = manifest.added_entry(location, size, footer, self.leaves, nans, self.snapshot_id)
-        return _Slab(entry, hasher.content, hasher.column_contents)
+        return manifest.added_entry(location, size, footer, self.leaves, nans, self.snapshot_id)
 
     # metadata
 

@@ -102,6 +102,17 @@ def masked_schema(schema: pa.Schema, rules: Mapping[str, Rule]) -> pa.Schema:
     )
 
 
+def masked_data(
+    schema: pa.Schema, data: pa.Table | pa.RecordBatchReader, rules: Mapping[str, Rule], key: Key | None
+) -> pa.Table | pa.RecordBatchReader:
+    """A table with every column masked by its rule, as a table; a stream as a stream."""
+    import pyarrow as pa
+
+    if isinstance(data, pa.Table):
+        return masked_batches(schema, data.combine_chunks().to_batches(), rules, key).read_all()
+    return masked_batches(schema, data, rules, key)
+
+
 def masked_batches(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], rules: Mapping[str, Rule], key: Key | None
 ) -> pa.RecordBatchReader:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from anabranch.columns import Rule
-from anabranch.masking.copy import masked_batches
+from anabranch.masking.copy import masked_data
 
 if TYPE_CHECKING:
     from anabranch.lake.layout import LayoutField, Slice
@@ -77,7 +77,7 @@ def copy_partitions(
     Returns:
         The copy, and how many bytes of data were written for it.
     """
-    from anabranch.lake.partitions import assemble, write_partition
+    from anabranch.lake.partitions import PartitionWriter, assemble, read_partitions
 
     layout, states = source.layout, source.partition_map
     assert layout is not None
@@ -85,22 +85,13 @@ def copy_partitions(
     base = previous if keys is not None else None
     wanted = sorted(states.keys if keys is None else keys)
     docs = {f["name"]: f["doc"] for f in source.current_schema["fields"] if f.get("doc")}
+    writer = PartitionWriter(storage, source.key, layout, base, docs=docs, threads=threads)
+    masked = read_partitions(source, wanted, lambda data: masked_data(source.schema, data, rules, key))
     writes = []
     rows = 0
-    for name in wanted:
-        state = states.get(name)
+    for files in writer.write_all((slice_of(source, name), data) for name, data in masked):
+        state = states.get(files.key)
         assert state is not None
-        batches = masked_batches(source.schema, source.only([name]).to_batches(), rules, key)
-        files = write_partition(
-            storage,
-            source.key,
-            slice_of(source, name),
-            batches,
-            layout=layout,
-            previous=base,
-            docs=docs,
-            threads=threads,
-        )
         writes.append((files, state.inputs))
         rows += files.rows
         if on_progress is not None:

@@ -19,7 +19,7 @@ from anabranch.pipeline.partition import Partition, Partitions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from anabranch.lake.partitions import PartitionFiles
+    from anabranch.lake.partitions import PartitionFiles, Slice
 
 GIVE_UP = 3
 """Partitions of one task that may fail one after the other, with none made, before the rest is not tried."""
@@ -77,7 +77,7 @@ def make_parts(
     parts: Sequence[Part],
     sources: Mapping[str, Any],
     call: Callable[[Mapping[str, Any], Sequence[Partition]], AbstractContextManager[Any]],
-    store: Callable[[Any, Any], PartitionFiles],
+    store: Callable[[Iterable[tuple[Slice, Any]]], Iterable[PartitionFiles]],
     failure: Callable[[BaseException], Mapping[str, Any]],
     *,
     batched: bool,
@@ -90,7 +90,7 @@ def make_parts(
         parts: What to make, in order.
         sources: Input → a handle on the whole table.
         call: Calls the user's code with handles and partitions; gives the value.
-        store: Writes a value as the files of a slice.
+        store: Writes values as the files of their slices, in order.
         failure: An error as plain values.
         batched: Whether one call makes them all.
         owner: The asset, for messages.
@@ -103,8 +103,9 @@ def make_parts(
         try:
             with call(_restricted(sources, group), asked) as value:
                 pieces = _pieces(value, partitions, group, owner) if batched else [(group[0], value)]
-                for part, piece in pieces:
-                    made.append(Made(part.key, store(partitions.slice(part.key), piece), part.inputs))
+                stored = store((partitions.slice(part.key), piece) for part, piece in pieces)
+                for (part, _), files in zip(pieces, stored, strict=True):
+                    made.append(Made(part.key, files, part.inputs))
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a user's code may raise anything
             there = {each.key for each in made}
             told = failure(error)

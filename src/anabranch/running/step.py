@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -214,13 +214,12 @@ def _make_parts(
     on_progress: Callable[[int], None] | None,
     root: Path,
 ) -> dict[str, Any]:
-    from anabranch.lake.partitions import write_partition
+    from anabranch.lake.partitions import PartitionWriter
     from anabranch.running.io import to_arrow
     from anabranch.running.parts import make_parts
 
     asset = bound.asset
     assert asset.partitions is not None
-    layout = asset.partitions.layout()
     shared: dict[str, Any] = {}
     if task.query is None:
         shared |= _resources(pipeline, bound.slots, task, stack)
@@ -253,22 +252,22 @@ def _make_parts(
         if on_progress is not None:
             on_progress(done + rows)
 
-    def store(piece: Slice, value: Any) -> PartitionFiles:
+    writer = PartitionWriter(
+        storage,
+        task.of,
+        asset.partitions.layout(),
+        previous,
+        asset.renames,
+        descriptions(asset.columns),
+        task.threads,
+        progress,
+    )
+
+    def store(pieces: Iterable[tuple[Slice, Any]]) -> Iterator[PartitionFiles]:
         nonlocal done
-        files = write_partition(
-            storage,
-            task.of,
-            piece,
-            to_arrow(value, owner=task.of),
-            layout=layout,
-            previous=previous,
-            renames=asset.renames,
-            docs=descriptions(asset.columns),
-            threads=task.threads,
-            on_progress=progress,
-        )
-        done += files.rows
-        return files
+        for files in writer.write_all((piece, to_arrow(value, owner=task.of)) for piece, value in pieces):
+            done += files.rows
+            yield files
 
     parts = make_parts(
         asset.partitions,

@@ -252,7 +252,7 @@ def files_of(storage: Storage, location: str) -> set[str]:
         if table.map_location is not None:
             found.add(table.map_location)
         found |= {listed["manifest_path"] for listed in table.manifests()}
-        found |= {entry["data_file"]["file_path"] for entry in table.entries()}
+        found |= {entry["data_file"]["file_path"] for entry in table.entries(statistics=False)}
     return found
 
 

@@ -10,20 +10,29 @@ from typing import TYPE_CHECKING
 
 import anabranch as ab
 from flights.clock import is_late, minutes_of_day
+from flights.sources import DAYS, harmless
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-@ab.asset(key="flight_id")
-def clean_flights(flights: pl.LazyFrame) -> pl.LazyFrame:
-    """Flights with an id and a date, scheduled times as minutes of the day, and told whether they took off at all."""
+# An input that is cut by day, too, is served with the days that are asked for, and no others.
+@ab.asset(
+    partitions=DAYS,
+    key="flight_id",
+    columns={
+        "tailnum": ab.pii,
+        **harmless("flight_id", "date", "carrier", "origin", "dest", "distance", "time_hour", "cancelled"),
+        **harmless("scheduled_departure", "scheduled_arrival", "departure_delay", "arrival_delay"),
+    },
+)
+def clean_flights(flights: pl.LazyFrame, partitions: list[ab.Partition]) -> pl.LazyFrame:  # noqa: ARG001 - for many days
+    """Flights with an id, scheduled times as minutes of the day, and told whether they took off at all."""
     import polars as pl
 
-    date = pl.date("year", "month", "day")
     return flights.select(
-        flight_id=pl.format("{} {}{} {}", date.dt.to_string(), "carrier", "flight", "origin"),
-        date=date,
+        flight_id=pl.format("{} {}{} {}", pl.col("date").dt.to_string(), "carrier", "flight", "origin"),
+        date="date",
         carrier="carrier",
         tailnum="tailnum",
         origin="origin",
@@ -38,8 +47,20 @@ def clean_flights(flights: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-@ab.asset(key="flight_id")
-def delays(clean_flights: pl.LazyFrame, weather: pl.LazyFrame) -> pl.LazyFrame:
+@ab.asset(
+    partitions=DAYS,
+    key="flight_id",
+    columns={
+        "tailnum": ab.pii,
+        **harmless("flight_id", "date", "carrier", "origin", "dest", "time_hour", "late"),
+        **harmless("departure_delay", "arrival_delay", "wind_speed", "precip", "visib"),
+    },
+)
+def delays(
+    clean_flights: pl.LazyFrame,
+    weather: pl.LazyFrame,
+    partitions: list[ab.Partition],  # noqa: ARG001 - for many days
+) -> pl.LazyFrame:
     """The flights that took off, how late they were, and the weather they took off in, where it is known."""
     import polars as pl
 
@@ -80,6 +101,7 @@ carrier_stats = ab.sql(
     group by all
     """,
     key="carrier",
+    columns=harmless("carrier", "name", "flights", "departure_delay", "late_percent"),
     description="How punctual each carrier is.",
 )
 
@@ -99,11 +121,18 @@ route_stats = ab.sql(
     group by all
     """,
     key=["origin", "dest"],
+    columns=harmless("origin", "dest", "destination", "flights", "departure_delay", "late_percent"),
     description="How punctual each route is.",
 )
 
 # A longer query is best kept in a file of its own.
-daily = ab.sql("daily", file="sql/daily.sql", key="date", tags=["daily"])
+daily = ab.sql(
+    "daily",
+    file="sql/daily.sql",
+    key="date",
+    tags=["daily"],
+    columns=harmless("date", "flights", "cancelled", "cancelled_percent", "departure_delay", "late_percent"),
+)
 
 weather_effect = ab.sql(
     "weather_effect",
@@ -123,6 +152,7 @@ weather_effect = ab.sql(
     group by conditions
     """,
     key="conditions",
+    columns=harmless("conditions", "flights", "departure_delay", "late_percent"),
     description="What the weather does to punctuality.",
 )
 
@@ -140,8 +170,27 @@ plane_ages = ab.sql(
     group by age
     """,
     key="age",
+    columns=harmless("age", "flights", "planes", "cancelled"),
     description="How old the planes are that fly; flights of planes that the register lacks are not in it.",
 )
+
+
+@ab.asset(incremental="upsert", key="tailnum", columns={"tailnum": ab.pii, **harmless("flights", "miles")})
+def odometers(clean_flights: ab.Changes, previous: pl.DataFrame | None) -> ab.Upsert:
+    """How far each plane has flown: a new day is added to the totals that are there, and nothing else is read."""
+    import polars as pl
+
+    def flown(rows: ab.Table, sign: int) -> pl.DataFrame:
+        took_off = rows.to_polars().filter(~pl.col("cancelled"), pl.col("tailnum").is_not_null())
+        return took_off.select("tailnum", flights=pl.lit(sign, pl.Int64), miles=sign * pl.col("distance"))
+
+    # What came counts, what went is taken off; the first time, all has come and there is nothing before it.
+    parts = [flown(clean_flights.added, 1), flown(clean_flights.removed, -1)]
+    if previous is not None:
+        parts.append(previous)
+    totals = pl.concat(parts).group_by("tailnum").sum()
+    still = pl.col("flights") > 0
+    return ab.Upsert(rows=totals.filter(still), delete=totals.filter(~still).select("tailnum"))
 
 
 class BadDay(ab.Config):
@@ -151,7 +200,11 @@ class BadDay(ab.Config):
     departure_delay: float = 40.0
 
 
-@ab.asset(key="date", tags=["daily"])
+@ab.asset(
+    key="date",
+    tags=["daily"],
+    columns=harmless("date", "flights", "cancelled_percent", "departure_delay"),
+)
 def bad_days(daily: pl.DataFrame, config: BadDay) -> pl.DataFrame:
     """The days on which one would rather have stayed at home."""
     import polars as pl

