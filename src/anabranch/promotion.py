@@ -76,6 +76,7 @@ class PromotionResult:
         moved: What the sync before it brought, if there was one.
         reran: Assets that ran again because the base had moved.
         plan: For a dry run: what would have to run first.
+        clones: What clones have brought back into their sources, or for a dry run the clones that would.
     """
 
     environment: str
@@ -88,6 +89,7 @@ class PromotionResult:
     reran: tuple[str, ...] = ()
     plan: Plan | None = None
     seconds: float = 0.0
+    clones: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -101,6 +103,7 @@ class PromotionResult:
             "moved": self.moved.to_dict() if self.moved else None,
             "reran": list(self.reran),
             "plan": self.plan.to_dict() if self.plan else None,
+            "clones": list(self.clones),
             "seconds": round(self.seconds, 3),
         }
 

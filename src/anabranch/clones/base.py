@@ -255,6 +255,29 @@ class Provider(Protocol):
         """Lets go of connections. Idempotent; a call after it connects again."""
 
 
+class Publisher(Provider, Protocol):
+    """A provider that can bring what a copy holds back into its source, as its settings say."""
+
+    def check_publish(self, record: CloneRecord) -> None:
+        """Refuses what `publish` would refuse, as far as that can be told without doing it.
+
+        Raises:
+            ConflictError: the source has moved on where the copy would overwrite it.
+            CloneError: the copy is not there, or not ours, or lacks something.
+        """
+
+    def publish(self, record: CloneRecord, keep: Callable[[Mapping[str, Any]], None]) -> Sequence[str]:
+        """Brings it back. Repeated after a crash at any point, or when all is done, it does no harm.
+
+        Args:
+            record: The copy's; what was kept last is its ``properties["published"]``.
+            keep: Keeps plain JSON values with the record, durably.
+
+        Returns:
+            What was replaced or merged, in words. Raises as `check_publish`.
+        """
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a provider is made with beside its own settings.

@@ -9,13 +9,13 @@ catalogs and providers, not where settings or pull requests come from.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from anabranch.catalog.base import Branch, Catalog
-from anabranch.clones.base import CloneRecord, Found, Made, Provider
+from anabranch.clones.base import CloneRecord, Found, Made, Provider, Publisher
 from anabranch.clones.naming import clone_name
 from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, CatalogError, CloneError, LeaseError, RefError
@@ -197,6 +197,32 @@ class Keeper:
                 return False
             record = self._put(CloneRecord.from_dict(note).with_(state="dropping"))
             return self._dropped(record)
+
+    def check_publish(self, record: CloneRecord) -> None:
+        """Refuses what `publish` would refuse. Raises as `Publisher.check_publish`."""
+        self._publisher(record).check_publish(record)
+
+    def publish(self, record: CloneRecord) -> Sequence[str]:
+        """Brings what a clone holds back into its source. Idempotent. Raises as `Publisher.publish`, and LeaseError."""
+        with self._held(
+            record.sandbox, record.clone, f"publishing of clone {record.clone} of {record.sandbox}"
+        ):
+            note = self.catalog.get_note(_NOTE, _key(record.branch_id, record.clone))
+            current = record if note is None else CloneRecord.from_dict(note)
+
+            def keep(state: Mapping[str, Any]) -> None:
+                self._put(current.with_(properties={**current.properties, "published": dict(state)}))
+
+            return self._publisher(record).publish(current, keep)
+
+    def _publisher(self, record: CloneRecord) -> Publisher:
+        if record.state != "ready" or self.moved(record):
+            raise CloneError(
+                f"the clone {record.name} is not whole, or not where anabranch.toml says",
+                hint="anabranch run makes it again",
+                clone=record.clone,
+            )
+        return cast("Publisher", self.provider(record.clone))
 
     def forget(self, record: CloneRecord) -> None:
         """Removes a record, and touches no database. Idempotent."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +131,17 @@ class LakeFS:
 
     # back into the source
 
+    def check_publish(self, record: CloneRecord) -> None:
+        """See `Publisher.check_publish`. Whether the merge meets a conflict only the merge can tell."""
+        with self._told("merged"):
+            self._require_there(record)
+
+    def publish(self, record: CloneRecord, keep: Callable[[Mapping[str, Any]], None]) -> Sequence[str]:
+        """See `Publisher.publish`: the merge of `promote`."""
+        merged = self.promote(record)
+        keep({"merged": merged})
+        return () if merged is None else (f"{self._repository_id}/{self._source}",)
+
     def promote(self, record: CloneRecord, *, message: str | None = None) -> str | None:
         """Merges the copy into its source: one commit there, or none. What is not committed in the copy is, before.
 
@@ -150,11 +161,7 @@ class LakeFS:
         from lakefs.exceptions import ConflictException
 
         with self._told("merged"):
-            if not self._is_ours(record):
-                raise CloneError(
-                    f"the clone {record.name} is not there, or is not the one of {record.sandbox}",
-                    hint="anabranch run makes it again",
-                )
+            self._require_there(record)
             branch = self._repository.branch(record.name)
             metadata = {_MARK: str(record.mark)}
             if next(branch.uncommitted(max_amount=1), None) is not None:
@@ -174,9 +181,16 @@ class LakeFS:
                 raise ConflictError(
                     f"{self._source} has changed what the clone {record.name} changed: {_first(error)}",
                     hint=f"merge {self._source} into {record.name} and solve the conflict there, or set merge_strategy",
-                    clone=self._around.clone,
+                    key=self._source,
                 ) from None
             return merged
+
+    def _require_there(self, record: CloneRecord) -> None:
+        if not self._is_ours(record):
+            raise CloneError(
+                f"the clone {record.name} is not there, or is not the one of {record.sandbox}",
+                hint="anabranch run makes it again",
+            )
 
     # the parts
 

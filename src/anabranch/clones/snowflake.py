@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -144,12 +144,41 @@ class Snowflake:
 
     # back into the source
 
-    def plan_promotion(self, record: CloneRecord, tables: Sequence[str]) -> tuple[TablePromotion, ...]:
+    def check_publish(self, record: CloneRecord) -> None:
+        """See `Publisher.check_publish`: for the tables that ``promote`` names."""
+        begun, known = _kept(record)
+        self._refuse_changed(record, self.plan_promotion(record, self._settings.promote, known), begun)
+
+    def publish(self, record: CloneRecord, keep: Callable[[Mapping[str, Any]], None]) -> Sequence[str]:
+        """See `Publisher.publish`: for the tables that ``promote`` names."""
+        tables = self._settings.promote
+        begun, known = _kept(record)
+        told = {table: moment.isoformat() for table, moment in known.items()}
+
+        def begin(table: str) -> None:
+            begun.add(table)
+            keep({"begun": sorted(begun), "known": told})
+
+        plan = self.promote(record, tables, begun=begun, begin=begin, known=known)
+        names = {table: _table(table) for table in tables}
+        with self._told("promoted from"):
+            altered = self._altered(self._source, sorted({schema for schema, _ in names.values()}))
+        # What these changes were is no change of somebody else's.
+        told = {
+            table: at.isoformat() for table, name in names.items() if (at := altered.get(name)) is not None
+        }
+        keep({"begun": [], "known": told})
+        return tuple(f"{self._source}.{one.table}" for one in plan)
+
+    def plan_promotion(
+        self, record: CloneRecord, tables: Sequence[str], known: Mapping[str, datetime] | None = None
+    ) -> tuple[TablePromotion, ...]:
         """What `promote` would do. Needs a warehouse, for it asks the information schema of both databases.
 
         Args:
             record: The copy's.
             tables: ``SCHEMA.TABLE`` each, as SQL reads it.
+            known: Table → until when its changes are known to be our own, from an earlier promotion.
 
         Raises:
             CloneError: the copy is not there, or not ours; a name is none; or the copy has no such table.
@@ -173,7 +202,11 @@ class Snowflake:
             self._settings.as_of or timedelta()
         )
         return tuple(
-            TablePromotion(table, self._replace(record, name), _after(theirs.get(name), made))
+            TablePromotion(
+                table,
+                self._replace(record, name),
+                _after(theirs.get(name), max(made, (known or {}).get(table, made))),
+            )
             for table, name in names.items()
         )
 
@@ -184,6 +217,7 @@ class Snowflake:
         *,
         begun: Collection[str] = (),
         begin: Callable[[str], None] = lambda _: None,
+        known: Mapping[str, datetime] | None = None,
         accept_changed: bool = False,
     ) -> tuple[TablePromotion, ...]:
         """Puts chosen tables of the copy in the place of the source's: ``CREATE OR REPLACE TABLE … CLONE … COPY GRANTS``.
@@ -198,26 +232,33 @@ class Snowflake:
             tables: As for `plan_promotion`; first those that others are read with.
             begun: Tables that an earlier call has begun with: that they have changed since is its own doing.
             begin: Called with each table before it is replaced; keep what it is told, durably.
+            known: As for `plan_promotion`.
             accept_changed: Replace also what has changed in the source since the copy was made.
 
         Raises:
             ConflictError: a table has changed in the source since the copy was made; nothing was replaced.
             CloneError: as `plan_promotion`.
         """
-        plan = self.plan_promotion(record, tables)
+        plan = self.plan_promotion(record, tables, known)
+        if not accept_changed:
+            self._refuse_changed(record, plan, begun)
+        with self._told("promoted from"):
+            for one in plan:
+                begin(one.table)
+                self._run(one.statement)
+        return plan
+
+    def _refuse_changed(
+        self, record: CloneRecord, plan: Sequence[TablePromotion], begun: Collection[str]
+    ) -> None:
         for one in plan:
-            if one.changed is not None and one.table not in begun and not accept_changed:
+            if one.changed is not None and one.table not in begun:
                 raise ConflictError(
                     f"{one.table} was changed in {self._source} at {one.changed:%Y-%m-%d %H:%M:%S} UTC, after the clone"
                     f" {record.name} was made",
                     hint="refresh the clone and run again, so that nothing of it is lost",
                     key=one.table,
                 )
-        with self._told("promoted from"):
-            for one in plan:
-                begin(one.table)
-                self._run(one.statement)
-        return plan
 
     def _replace(self, record: CloneRecord, name: tuple[str, str]) -> str:
         schema, table = map(snowflake_name, name)
@@ -398,6 +439,13 @@ def _table(text: str) -> tuple[str, str]:
     if match is None:
         raise CloneError(f"{text!r} names no table", hint="write it like HACKER_NEWS.ITEMS")
     return _folded(match[1]), _folded(match[2])
+
+
+def _kept(record: CloneRecord) -> tuple[set[str], dict[str, datetime]]:
+    """What `publish` has kept: tables that it had begun with, and until when changes are its own."""
+    kept = record.properties.get("published", {})
+    known = {table: datetime.fromisoformat(text) for table, text in kept.get("known", {}).items()}
+    return set(kept.get("begun", ())), known
 
 
 def _after(altered: datetime | None, made: datetime) -> datetime | None:

@@ -157,6 +157,28 @@ class Clones:
                 return str(here.pull_request.number)
         return None
 
+    # back into the sources
+
+    def publishing(self, sandbox: Branch) -> list[CloneRecord]:
+        """The sandbox's clones that a promotion brings back into their sources. Asks no database."""
+        named = self._context.settings.clones
+        wanted = [name for name, settings in named.items() if settings.publishes]
+        found = [self.keeper.record(sandbox, name) for name in wanted] if wanted else []
+        return [record for record in found if record is not None]
+
+    def check_publish(self, sandbox: Branch) -> None:
+        """Refuses what `publish` would refuse, before anything is published. Raises ConflictError, CloneError."""
+        for record in self.publishing(sandbox):
+            self.keeper.check_publish(record)
+
+    def publish(self, sandbox: Branch, tell: Tell = _silent) -> tuple[str, ...]:
+        """Brings what the sandbox's clones hold back, one after the other; what was done, in words. Raises as above."""
+        done: list[str] = []
+        for record in self.publishing(sandbox):
+            tell(f"publishing {record.clone} ({record.provider})")
+            done += self.keeper.publish(record)
+        return tuple(done)
+
     # what a step has
 
     def addresses(self, branch: Branch | None, resources: str) -> Mapping[str, Mapping[str, str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Branch, Entry
 from anabranch.diff.engine import shared_engine
-from anabranch.errors import CheckError, DirtyError, GateError, PromotionError, StaleError
+from anabranch.errors import AnabranchError, CheckError, DirtyError, GateError, PromotionError, StaleError
 from anabranch.gate import Approval, TableChange
 from anabranch.names import now
 from anabranch.planning.plan import Plan, Step
@@ -74,7 +74,16 @@ class Promoter:
             result = PromotionResult(
                 environment.name, sandbox.name, "nothing", moved=moved, reran=reran, verdict=prepared.verdict
             )
+            clones = context.clones.publishing(sandbox)
+            if clones and (prepared.verdict.passed or not prepared.changes):
+                context.clones.check_publish(sandbox)
             if not prepared.changes:
+                if clones and settings.protected and not yes:
+                    raise PromotionError(
+                        f"{environment.name} is protected, and what {', '.join(one.clone for one in clones)} would bring"
+                        " into its source was not confirmed",
+                        hint="say --yes (in Python: yes=True)",
+                    )
                 settle(
                     self._catalog,
                     sandbox,
@@ -83,6 +92,7 @@ class Promoter:
                     git_commit=context.git.commit,
                     merge=context.merge(sandbox),
                 )
+                result.clones = context.clones.publish(sandbox)
                 return result
             if prepared.verdict.passed:
                 self._confirm(prepared, protected=settings.protected, yes=yes, confirm=confirm)
@@ -98,6 +108,12 @@ class Promoter:
                 merge=context.merge(sandbox),
             )
             result.state, result.commit, result.tables = "published", commit.ref, tuple(prepared.changes)
+            try:
+                result.clones = context.clones.publish(sandbox)
+            except AnabranchError as error:
+                error.message = f"{commit.ref} is published, but not all of its clones: {error.message}"
+                error.hint = f"{error.hint or 'mend it'}; then anabranch promote --yes finishes"
+                raise
             return result
 
     def approve(self, name: str | None, candidate: str | None) -> Approval:
@@ -361,6 +377,7 @@ class Promoter:
         self, runner: Runner, sandbox: Branch, environment: Branch, options: RunOptions
     ) -> PromotionResult:
         result = PromotionResult(environment.name, sandbox.name, "dry_run")
+        result.clones = tuple(one.clone for one in self._context.clones.publishing(sandbox))
         if sandbox.base != environment.head:
             from anabranch.sandbox.lifecycle import plan_sync
 

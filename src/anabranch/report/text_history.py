@@ -80,6 +80,9 @@ def promotion_lines(
         )
     if result.reran:
         lines.append(line(f"run again on the new base: {listed(result.reran)}"))
+    if result.clones:
+        what = "clones that would be published" if result.state == "dry_run" else "published from clones"
+        lines.append(line(f"{what}: {listed(result.clones)}"))
     if result.state == "published":
         lines.append(
             line(

@@ -112,6 +112,11 @@ class BaseClone(BaseModel):
     def _check_name(cls, value: str) -> str:
         return _name_template(value)
 
+    @property
+    def publishes(self) -> bool:
+        """Whether a promotion brings what the copy holds back into its source."""
+        return bool(getattr(self, "promote", False))
+
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, hide_password(value) if isinstance(value, str) else value
@@ -179,11 +184,14 @@ class PostgresClone(BaseClone):
 
 
 _SECRETS = ("password", "token", "passphrase", "passcode", "private_key", "private_key_file_pwd", "secret")
+_TABLE = re.compile(r'(?:"(?:[^"]|"")+"|[A-Za-z_][A-Za-z0-9_$]*)\.(?:"(?:[^"]|"")+"|[A-Za-z_][A-Za-z0-9_$]*)')
 _PRIVILEGE = re.compile(r"[A-Za-z]+(?:[ _][A-Za-z]+)*")
 
 
 class SnowflakeClone(BaseClone):
     """A Snowflake database, `source` being its name (as in SQL: upper case unless it stands in double quotes)."""
+
+    places: ClassVar[tuple[str, ...]] = ("account",)
 
     provider: Literal["snowflake"] = Field(description="What makes the clone.")
     connection: dict[str, SecretStr | bool | int] = Field(
@@ -206,6 +214,28 @@ class SnowflakeClone(BaseClone):
         {},
         'Privileges on the copy by role: `{ ANALYST = ["USAGE"] }`. Those on its schemas and tables are copied anyway.',
     )
+
+    promote: tuple[str, ...] = _field(
+        (),
+        "Tables of the copy, `SCHEMA.TABLE`, that `anabranch promote` puts in the place of the source's by clone, behind its"
+        " own commit and in this order.",
+    )
+
+    @property
+    def account(self) -> str:
+        """Whose account it is, as it is written."""
+        found = self.connection.get("account") or self.connection.get("connection_name")
+        return found.get_secret_value() if isinstance(found, SecretStr) else str(found)
+
+    @field_validator("promote", mode="before")
+    @classmethod
+    def _check_promote(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise mistake("must be a list of tables", f'write ["{value}"]')
+        for one in value if isinstance(value, list) else ():
+            if not isinstance(one, str) or not _TABLE.fullmatch(one):
+                raise mistake(f"{one!r} names no table", 'write it like "HACKER_NEWS.ITEMS"')
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("connection")
     @classmethod
@@ -248,10 +278,15 @@ class SnowflakeClone(BaseClone):
 class LakeFSClone(BaseClone):
     """A branch of a lakeFS repository, `source` being `repository/branch`."""
 
+    places: ClassVar[tuple[str, ...]] = ("host",)
+
     provider: Literal["lakefs"] = Field(description="What makes the clone.")
     host: References = Field(description="The server, such as `https://lakefs.example.com`.", min_length=1)
     access_key_id: SecretStr = Field(description="Of the credentials, best as `${LAKECTL_ACCESS_KEY_ID}`.")
     secret_access_key: SecretStr = Field(description="Of the credentials, as `${LAKECTL_SECRET_ACCESS_KEY}`.")
+    promote: bool = _field(
+        False, "Whether `anabranch promote` merges the copy's branch into its source, behind its own commit."
+    )
     merge_strategy: Literal["refuse", "source-wins", "dest-wins"] = _field(
         "refuse", "What a merge at promotion does where both branches have changed an object."
     )

@@ -26,6 +26,7 @@ PROMOTE = {
     "moved": "what the sync before it brought: old_base, new_base, changed, dropped, merged, or null",
     "reran": "assets that ran again on the newer base",
     "plan": "for a dry run: what would have to run first, as `anabranch plan` prints it, or null",
+    "clones": "what clones have brought back into their sources; for a dry run the clones that would",
     "seconds": "what it took",
 }
 APPROVE = {
