@@ -28,10 +28,10 @@ def copy_apart(source: Path, target: Path) -> str:
         ``reflink`` or ``copy``.
 
     Raises:
-        CloneError: it could not be copied; nothing of the copy is left.
+        CloneError: it could not be copied; nothing of the copy is left, and what was there is as it was.
     """
     command = [sys.executable, "-m", "anabranch.clones.copying", os.fspath(source), os.fspath(target)]
-    # A Ctrl-C is for the parent, which lets the copier end with its pipe.
+    # A Ctrl-C is for the parent, which ends the copier.
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -45,10 +45,8 @@ def copy_apart(source: Path, target: Path) -> str:
     except BaseException:
         process.kill()
         process.wait()
-        target.unlink(missing_ok=True)
         raise
     if process.returncode:
-        target.unlink(missing_ok=True)
         reason = wrong.strip().splitlines()[-1] if wrong.strip() else f"code {process.returncode}"
         raise CloneError(f"{source} can't be copied to {target.parent}: {reason}")
     return told.strip()
@@ -57,15 +55,24 @@ def copy_apart(source: Path, target: Path) -> str:
 def copy_file(source: str, target: str) -> str:
     """Copies in this process; see `copy_apart`. Raises OSError."""
     with open(source, "rb") as read, open(target, "xb") as write:  # noqa: PTH123 - a descriptor each is what is wanted
-        # Who may not read the source may not read its copy.
-        os.fchmod(write.fileno(), stat.S_IMODE(os.fstat(read.fileno()).st_mode))
         try:
-            fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
-            how = "reflink"
+            how = _fill(read.fileno(), write.fileno())
         except OSError:
-            how = "copy"
-            _copy(read.fileno(), write.fileno())
-        os.fsync(write.fileno())
+            os.unlink(target)  # noqa: PTH108 - it is this call's own
+            raise
+    return how
+
+
+def _fill(read: int, write: int) -> str:
+    # Who may not read the source may not read its copy.
+    os.fchmod(write, stat.S_IMODE(os.fstat(read).st_mode))
+    try:
+        fcntl.ioctl(write, _FICLONE, read)
+        how = "reflink"
+    except OSError:
+        how = "copy"
+        _copy(read, write)
+    os.fsync(write)
     return how
 
 

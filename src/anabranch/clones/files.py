@@ -55,7 +55,13 @@ class FileProvider:
                 self._tidy(record)
                 return Made(new=False)
             self._claim(record)
-            return self._make(record)
+            try:
+                return self._make(record)
+            except CloneError:
+                # Nothing was made: nothing stays claimed.
+                self._tidy(record)
+                self._mark_file(record.name).unlink(missing_ok=True)
+                raise
 
     def refresh(self, record: CloneRecord) -> Made:
         """See `Provider.refresh`. The old copy stays until the new one is whole."""
@@ -143,12 +149,7 @@ class FileProvider:
         part = self.folder / f"{record.making}{self.suffix}.part"
         how = self.copy(part)
         self._remove(record)
-        try:
-            self._place(record, part, self._file(record.name))
-        except CloneError:
-            # Somebody's file came in between: a mark beside it would say that it is ours.
-            self._mark_file(record.name).unlink(missing_ok=True)
-            raise
+        self._place(record, part, self._file(record.name))
         return Made(new=True, how=how)
 
     def _place(self, record: CloneRecord, part: Path, final: Path) -> None:
@@ -157,6 +158,9 @@ class FileProvider:
             os.link(part, final)
         except FileExistsError:
             part.unlink()
+            if final == self._file(record.name):
+                # Somebody's file came in between: a mark beside it would say that it is ours.
+                self._mark_file(record.name).unlink(missing_ok=True)
             raise not_ours(record, str(final)) from None
         except OSError as error:
             if error.errno not in _NO_LINKS:

@@ -279,13 +279,22 @@ class Keeper:
                 hint=f"change name in [clones.{clone}]",
             )
         for other in self.records():
-            if (other.clone, other.name) == (clone, name) and other.branch_id != sandbox.id:
+            if (other.clone, other.name) != (clone, name) or other.branch_id == sandbox.id:
+                continue
+            if self._is_open(other.branch_id):
                 raise CloneError(
                     f"the clone {name} belongs to the sandbox {other.sandbox}",
                     hint=f"put {{sandbox}} into name in [clones.{clone}], or close the other:"
-                    f" anabranch sandbox close {other.sandbox}; anabranch gc drops what a closed one has left",
+                    f" anabranch sandbox close {other.sandbox}",
                     sandbox=other.sandbox,
                 )
+            # What a closed one has left is in the way, and would be dropped by the next gc anyway.
+            if other.sandbox == sandbox.name:
+                self._dropped(
+                    self._put(other.with_(state="dropping"))
+                )  # the lease is held: it has this very name
+            else:
+                self.drop(other)
         return self._put(
             CloneRecord(
                 new_id(),

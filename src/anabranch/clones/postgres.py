@@ -43,10 +43,11 @@ class Postgres:
         text = resolve_references(settings.source, around.environ, place=around.place("source"))
         try:
             self._parts: dict[str, Any] = self._driver.conninfo.conninfo_to_dict(text)
-        except self._driver.ProgrammingError as error:
+        except self._driver.ProgrammingError:
+            # Its words hold the text as it stands, with a password in it.
             raise CloneError(
-                f"the source of the clone {around.clone} is no URL of Postgres: {_first(error)}",
-                hint="write it like postgresql://user@host/database",
+                f"the source of the clone {around.clone} is no URL of Postgres",
+                hint="write it like postgresql://user@host/database; in a password, @ and / are written %40 and %2F",
                 place=around.place("source"),
             ) from None
         if not self._parts.get("dbname"):
