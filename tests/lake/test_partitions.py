@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,13 +16,17 @@ from lake_data import every_type, plain
 from pyiceberg.table import StaticTable
 
 from anabranch.errors import IsolationError, LakeError, UnstorableError
+from anabranch.lake.columns import parse_set
+from anabranch.lake.partition_map import PartitionMap
 from anabranch.lake.partitions import (
     Layout,
     LayoutField,
     PartitionFiles,
+    PartitionWriter,
     Slice,
     assemble,
     overlay,
+    read_partitions,
     write_partition,
 )
 from anabranch.lake.storage import Scope, Storage
@@ -90,6 +95,8 @@ def assert_sound(lake: Storage, table: Table) -> None:
     files = fresh.files()
     assert fresh.file_count == len(files) == len({file.path for file in files})
     assert fresh.bytes == sum(file.bytes for file in files)
+    sets = [parse_set(each) for each in fresh.column_versions]
+    assert fresh.column_versions == write_table(lake, "columns", data, column_sets=sets).columns
     known = fresh.partition_map
     assert known is not None
     total = Content.empty(fresh.schema)
@@ -108,6 +115,125 @@ def assert_sound(lake: Storage, table: Table) -> None:
     assert all(lake.exists(each) for each in reached)
     by_iceberg = StaticTable.from_metadata(table.location).scan().to_arrow()
     assert sorted(map(str, plain(by_iceberg))) == sorted(map(str, plain(data)))
+
+
+# many at once
+
+SETS = [("n",), ("at", "who")]
+
+
+def build_all(
+    lake: Storage,
+    slices: dict[Slice, pa.Table],
+    *,
+    previous: Table | None = None,
+    key: str = "t",
+    **more: object,
+) -> Table:
+    """As `build`, with all slices written together, and versions of sets of columns."""
+    writer = PartitionWriter(lake, key, DAYS, previous, column_sets=SETS, **more)
+    writes = [(files, "00") for files in writer.write_all(slices.items())]
+    written = assemble(lake, key, layout=DAYS, previous=previous, writes=writes, making=MAKING)
+    table = Table(key, written.location, lake, written.version)
+    assert written.columns == table.column_versions
+    assert_sound(lake, table)
+    return table
+
+
+def test_slices_that_are_written_together_are_as_each_by_itself(lake: Storage) -> None:
+    slices = {day(n): rows(n, count) for n, count in enumerate((3, 0, 1, 9000, 2, 0, 7))}
+    together, apart = build_all(lake, slices, key="a"), build(lake, slices, key="b")
+    assert together.version == apart.version
+    found, known = together.partition_map, apart.partition_map
+    assert found is not None
+    assert known is not None
+    assert [(s.key, s.version, s.rows, s.files) for s in found.states()] == [
+        (s.key, s.version, s.rows, s.files) for s in known.states()
+    ]
+
+
+def test_of_slices_that_are_written_together_those_before_one_at_fault_are_kept(lake: Storage) -> None:
+    writer = PartitionWriter(lake, "t", DAYS, None)
+    given = writer.write_all([(day(0), rows(0)), (day(1), rows(1)), (day(2), rows(5)), (day(3), rows(3))])
+    assert [next(given).key, next(given).key] == ["2013-01-01", "2013-01-02"]
+    with pytest.raises(
+        UnstorableError, match="2013-01-06 .* in a row that was made for the partition 2013-01-03"
+    ):
+        next(given)
+
+
+def test_progress_counts_the_rows_of_slices_that_are_written_together(lake: Storage) -> None:
+    seen: list[int] = []
+    writer = PartitionWriter(lake, "t", DAYS, None, on_progress=seen.append)
+    assert len(list(writer.write_all([(day(n), rows(n)) for n in range(4)]))) == 4
+    assert seen == [3, 6, 9, 12]
+
+
+def test_versions_of_columns_follow_an_overwrite_a_removal_and_an_overlay(lake: Storage) -> None:
+    base = build_all(lake, {day(n): rows(n) for n in range(4)})
+    assert set(base.column_versions) == {"n", "at,who"}
+    other = build_all(lake, {day(1): rows(1, 5, start=7), day(9): rows(9)}, previous=base)
+    assert other.column_versions["n"] != base.column_versions["n"]
+    written = overlay(lake, "t", base, {"2013-01-10": other, "2013-01-02": other, "2013-01-01": None})
+    merged = Table("t", written.location, lake, written.version)
+    assert set(merged.column_versions) == {"n", "at,who"}
+    assert_sound(lake, merged)
+
+
+def test_versions_of_columns_stay_where_another_column_comes(lake: Storage) -> None:
+    base = build_all(lake, {day(n): rows(n) for n in range(3)})
+    wider = build_all(
+        lake,
+        {day(n): rows(n).append_column("more", pa.array([1, 2, 3])) for n in range(3)},
+        previous=base,
+    )
+    assert wider.version != base.version
+    assert wider.column_versions == base.column_versions
+
+
+def test_versions_of_columns_are_unknown_where_one_partition_has_none(lake: Storage) -> None:
+    base = build(lake, {day(n): rows(n) for n in range(3)})
+    mixed = build_all(lake, {day(1): rows(1, 4)}, previous=base)
+    assert mixed.column_versions == {}
+    assert build_all(lake, {day(n): rows(n) for n in (0, 2)}, previous=mixed).column_versions
+
+
+def test_a_map_from_before_columns_were_kept_is_read(lake: Storage) -> None:
+    import json
+    import zlib
+
+    from anabranch.lake import partition_map as form
+
+    whole = build_all(lake, {day(n): rows(n) for n in range(3)}).partition_map
+    assert whole is not None
+    bare = PartitionMap([replace(state, columns="", sums="") for state in whole.states()], whole.makings)
+    body = bare.to_bytes()[len(form._TAG) + 4 :]
+    size, raw = form._LENGTHS.unpack_from(body)
+    inner = zlib.decompress(body[16 : 16 + size])
+    length, numbers = form._LENGTHS.unpack_from(inner)
+    out = json.loads(inner[16 : 16 + length])
+    del out["sets"], out["set_sums"]
+    text = json.dumps(out).encode()
+    fewer = inner[16 + length :][: numbers // 7 * 6]
+    packed = zlib.compress(form._LENGTHS.pack(len(text), len(fewer)) + text + fewer)
+    old = form._LENGTHS.pack(len(packed), raw) + packed + body[16 + size :]
+    back = PartitionMap.from_bytes(form._TAG + form._CHECK.pack(zlib.crc32(old)) + old)
+    assert back == whole
+    assert back.column_contents() == {}
+
+
+def test_partitions_are_read_together_as_each_by_itself(lake: Storage) -> None:
+    table = build_all(lake, {day(n): rows(n, n) for n in range(5)})
+    table = build_all(lake, {day(2): rows(2, 6)}, previous=table)
+    keys = [str(dt.date(2013, 1, 1 + n)) for n in (3, 0, 2, 8)]
+    found = list(read_partitions(table, keys))
+    assert [key for key, _ in found] == keys
+    for key, data in found:
+        assert data.equals(table.only([key]).to_arrow())
+    doubled = dict(
+        read_partitions(table, keys, lambda data: data.set_column(1, "n", pc.multiply(data["n"], 2)))
+    )
+    assert doubled[keys[0]]["n"].to_pylist() == [0, 2, 4]
 
 
 # writing

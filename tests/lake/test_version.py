@@ -773,3 +773,28 @@ def test_bytes_of_every_length_are_hashed_as_defined(octets, seed):
     node.bind(array)
     a, b = node.cells(0, 2, 0)
     assert (int(a[0]), int(b[0])) == of_bytes(octets, seed)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(0, 3))
+def test_pieces_of_a_table_have_the_contents_they_have_alone(lengths: list[int], chunk: int) -> None:
+    total = sum(lengths)
+    table = pa.table(
+        {"a": pa.array(range(total), pa.int64()), "b": pa.array([f"x{i % 7}" for i in range(total)])}
+    )
+    if chunk and total:
+        table = pa.concat_tables([table.slice(at, chunk) for at in range(0, total, chunk)])
+    found = ContentHasher(table.schema, [("b",)]).pieces(table, lengths)
+    at = 0
+    for length, (content, columns) in zip(lengths, found, strict=True):
+        piece = table.slice(at, length)
+        assert content == content_of(piece)
+        assert columns["b"] == content_of(piece.select(["b"]))
+        at += length
+
+
+def test_pieces_may_be_longer_than_a_block() -> None:
+    table = pa.table({"a": pa.array(range(150_000), pa.int64())})
+    lengths = [1, 40_000, 0, 70_000, 39_999]
+    found = [content for content, _ in ContentHasher(table.schema).pieces(table, lengths)]
+    ends = [sum(lengths[: at + 1]) for at in range(len(lengths))]
+    assert found == [content_of(table.slice(end - n, n)) for end, n in zip(ends, lengths, strict=True)]

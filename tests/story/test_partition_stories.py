@@ -419,3 +419,19 @@ def test_what_a_partition_takes_is_the_mean_of_all_that_this_code_has_made(marke
     )
     assert shop.run().ok
     assert each() == pytest.approx((9 * before + 60) / 10)
+
+
+def test_a_column_that_comes_to_a_partitioned_table_runs_nobody_who_does_not_read_it(built):
+    shop = built.shop
+    shop.switch("more", new=True)
+    shop.edit(
+        "shop/definitions.py",
+        'sales.with_columns(gross=gross(pl.col("net")))',
+        'sales.with_columns(gross=gross(pl.col("net")), double=pl.col("net") * 2)',
+    )
+    result = shop.run()
+    assert result.ok
+    assert "total" not in ran(result)
+    assert result.execution.outcomes["total"].state == "reused"
+    shop.edit("shop/definitions.py", 'pl.col("net") * 2)', 'pl.col("net") * 2, shop=pl.lit("north"))')
+    assert "total" in ran(shop.run())

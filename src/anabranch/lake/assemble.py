@@ -15,10 +15,11 @@ from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError, UnstorableError
 from anabranch.lake import clusters, manifest
 from anabranch.lake.canonical import schema_digest
+from anabranch.lake.columns import SetSums, parse_set
 from anabranch.lake.evolve import contains, evolved, ids_by_name, joined, only_widened
 from anabranch.lake.fields import NAME_MAPPING, arrow_schema, form_of, name_mapping
 from anabranch.lake.layout import Layout, Slice
-from anabranch.lake.partition_map import PartitionMap, PartitionState
+from anabranch.lake.partition_map import PartitionMap, PartitionState, kept_columns
 from anabranch.lake.read import PARTITIONS, Table
 from anabranch.lake.slices import kinds, new_spec, pairs_of, spec_pairs, value_types, values_of
 from anabranch.lake.version import Content, ContentHasher
@@ -50,6 +51,7 @@ class PartitionFiles:
         table: The ``table-uuid`` of the table to assemble upon; None for a new one.
         entries: What manifests will say of each file.
         content: Of the rows; None if there is no schema.
+        columns: Of each set of columns that is wanted, by `columns.set_text` of the set.
     """
 
     slice: Slice
@@ -58,6 +60,7 @@ class PartitionFiles:
     table: str | None
     entries: tuple[manifest.Entry, ...] = field(repr=False)
     content: Content | None
+    columns: Mapping[str, Content] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -164,6 +167,7 @@ def assemble(
                 form_of({"fields": list(files.schema or fields)}),
                 len(files.entries),
                 files.bytes,
+                *kept_columns(files.columns),
             ),
             files.entries,
         )
@@ -555,7 +559,18 @@ class _Assembly:
             operation="overwrite" if removed else "append",
             plain=plain,
             more={PARTITIONS: location},
+            columns=self._columns(new_map, content),
         )
+
+    def _columns(self, new_map: PartitionMap, content: Content) -> dict[str, Content]:
+        """The content of each set of columns that is known of all partitions as the table has them now."""
+        known = new_map.column_contents()
+        digests = SetSums(arrow_schema(self.schema), map(parse_set, known)).digests
+        return {
+            text: each
+            for text, each in known.items()
+            if each.schema == digests[text] and each.rows == content.rows
+        }
 
     def _check_values(self, pieces: Sequence[_Piece], old_map: PartitionMap, gone: Collection[str]) -> None:
         """No two keys may stand for one partition: a write of one would overwrite the other's rows."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -116,12 +116,16 @@ class SetSums:
         for text, places in self._places.items():
             self._nodes[text].bind_columns([columns[i] for i in places])
 
+    def cells(self, lo: int, hi: int) -> Iterator[tuple[str, Any, Any]]:
+        """Of each set, the two lanes of the hashes of a block's rows; they hold until the next is asked for."""
+        for text, node in self._nodes.items():
+            yield text, *node.cells(lo, hi, 0)
+
     def add(self, lo: int, hi: int) -> None:
         """Adds the rows of a block."""
         import numpy as np
 
-        for text, node in self._nodes.items():
-            high, low = node.cells(lo, hi, 0)
+        for text, high, low in self.cells(lo, hi):
             a, b = self.sums[text]
             self.sums[text] = (
                 (a + int(np.add.reduce(high))) % 2**64,

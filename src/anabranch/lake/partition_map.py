@@ -17,16 +17,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anabranch.dataclass import dataclass, field
 from anabranch.errors import LakeError
+
+if TYPE_CHECKING:
+    from anabranch.lake.version import Content
 
 Json = Any
 _TAG = b"abpm1\n"
 _CHECK = struct.Struct("<I")
 _LENGTHS = struct.Struct("<QQ")
-_COLUMNS = ("making", "inputs", "values", "form", "files", "bytes")
+_COLUMNS = ("making", "inputs", "values", "form", "files", "bytes", "columns", "sums")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class PartitionState:
         form: Digest of the schema that its files were written with; empty if that is not known.
         files: How many data files it has.
         bytes: Their size.
+        columns: The sets of columns whose contents are known besides, as `kept_columns` writes them; empty if none are.
+        sums: The content of each of them, one after the other.
     """
 
     key: str
@@ -54,6 +59,8 @@ class PartitionState:
     form: str = field(default="", compare=False)
     files: int = field(default=0, compare=False)
     bytes: int = field(default=0, compare=False)
+    columns: str = field(default="", compare=False)
+    sums: str = field(default="", compare=False)
 
 
 class PartitionMap:
@@ -88,7 +95,8 @@ class PartitionMap:
         self._rows, self._starts, self._ends = columns[
             1:4
         ]  # a version is start, rows, colon, end; or an end alone
-        self._making, self._inputs, self._values, self._forms, self._files, self._bytes = columns[4:]
+        self._making, self._inputs, self._values, self._forms, self._files, self._bytes = columns[4:10]
+        self._sets, self._sums = columns[10:]
         used = dict.fromkeys(self._making)
         self._makings = {name: makings[name] for name in used if name in makings}
 
@@ -144,6 +152,8 @@ class PartitionMap:
             self._forms[at],
             self._files[at],
             self._bytes[at],
+            self._sets[at],
+            self._sums[at],
         )
 
     def _version(self, at: int) -> str:
@@ -171,6 +181,28 @@ class PartitionMap:
     def forms(self) -> frozenset[str]:
         """Digests of the schemas with which files were written."""
         return frozenset(form for form, files in zip(self._forms, self._files, strict=True) if files)
+
+    def column_contents(self) -> dict[str, Content]:
+        """The content of each set of columns that is known of every partition with rows, over all of them."""
+        from anabranch.lake.version import Content
+
+        totals: dict[tuple[str, str], int] = {}
+        known: set[tuple[str, str]] | None = None
+        names: dict[str, list[tuple[str, str]]] = {}
+        low = (1 << 64) - 1
+        for number, text, sums in zip(self._rows, self._sets, self._sums, strict=True):
+            if not number:
+                continue
+            if text not in names:
+                names[text] = [(name, digest) for name, digest in json.loads(text)] if text else []
+                known = set(names[text]) if known is None else known & set(names[text])
+                if not known:
+                    return {}
+            for at, name in enumerate(names[text]):
+                one, both = int(sums[32 * at : 32 * at + 32], 16), totals.get(name, 0)
+                totals[name] = (((one >> 64) + (both >> 64)) & low) << 64 | (one + both) & low
+        rows = sum(self._rows)
+        return {name: Content(digest, rows, totals[name, digest]) for name, digest in known or ()}
 
     # comparing
 
@@ -236,6 +268,8 @@ class PartitionMap:
             self._forms,
             self._files,
             self._bytes,
+            self._sets,
+            self._sums,
         ]
 
     # storing
@@ -245,7 +279,8 @@ class PartitionMap:
         making, making_places = _numbered(self._making)
         forms, form_places = _numbered(self._forms)
         shared, start_places = _numbered(self._starts)
-        numbers = (self._rows, making_places, form_places, start_places, self._files, self._bytes)
+        sets, set_places = _numbered(self._sets)
+        numbers = (self._rows, making_places, form_places, start_places, self._files, self._bytes, set_places)
         values = list(map(list, zip_longest(*self._values)))
         out = {
             "count": len(self._keys),
@@ -253,9 +288,11 @@ class PartitionMap:
             "makings": [[name, self._makings[name]] for name in making],
             "forms": forms,
             "versions": shared,
+            "sets": sets,
             "values": [None if column == list(self._keys) else column for column in values],
         }
         raw = _packed(self._ends, out, "sums") + _packed(self._inputs, out, "inputs")
+        raw += _packed(self._sums, out, "set_sums")
         text = json.dumps(out, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
         columns = b"".join(_little(array("q", column)).tobytes() for column in numbers)
         packed = zlib.compress(_LENGTHS.pack(len(text), len(columns)) + text + columns, 1)
@@ -289,9 +326,13 @@ class PartitionMap:
         numbers.frombytes(inner[_LENGTHS.size + length :])
         count = out["count"]
         flat = _little(numbers).tolist()
-        rows, making, form, starts, files, sizes = (flat[at * count : (at + 1) * count] for at in range(6))
+        rows, making, form, starts, files, sizes, sets = (
+            flat[at * count : (at + 1) * count] for at in range(7)
+        )
         ends, raw = _unpacked(out["sums"], raw)
-        inputs, _ = _unpacked(out["inputs"], raw)
+        inputs, raw = _unpacked(out["inputs"], raw)
+        # What was written before sets were kept has none.
+        sums = _unpacked(out["set_sums"], raw)[0] if sets else [""] * count
         names = [name for name, _ in out["makings"]]
         shared, keys = out["versions"], out["keys"]
         columns = [keys if column is None else column for column in out["values"]]
@@ -307,9 +348,19 @@ class PartitionMap:
                 [out["forms"][place] for place in form],
                 files,
                 sizes,
+                [out["sets"][place] for place in sets] or [""] * count,
+                sums,
             ],
             dict(out["makings"]),
         )
+
+
+def kept_columns(contents: Mapping[str, Content]) -> tuple[str, str]:
+    """Contents of sets of columns as `PartitionState.columns` and ``sums``; all have the partition's rows."""
+    if not contents:
+        return "", ""
+    names = json.dumps([[name, each.schema] for name, each in contents.items()], separators=(",", ":"))
+    return names, "".join(f"{each.sum:032x}" for each in contents.values())
 
 
 def _of_columns(columns: list[list[Any]], makings: Mapping[str, Json]) -> PartitionMap:
@@ -380,4 +431,4 @@ def _unpacked(kept: Json, raw: bytes) -> tuple[list[str], bytes]:
     return [text[at : at + width] for at in range(0, width * count, width)], raw[size:]
 
 
-__all__ = ["PartitionMap", "PartitionState"]
+__all__ = ["PartitionMap", "PartitionState", "kept_columns"]

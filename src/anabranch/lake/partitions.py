@@ -15,6 +15,7 @@ from anabranch.dataclass import dataclass
 from anabranch.errors import UnstorableError
 from anabranch.lake.arrow import storable_schema
 from anabranch.lake.assemble import PartitionFiles, assemble, overlay
+from anabranch.lake.columns import ColumnSet, column_set, kept_sets
 from anabranch.lake.evolve import aligned
 from anabranch.lake.fields import assign_fields
 from anabranch.lake.layout import PARTITION_COLUMN, PARTITION_COLUMNS, Layout, LayoutField, Slice
@@ -54,6 +55,7 @@ class PartitionWriter:
         threads: As for `write_table`.
         on_progress: As for `write_table`: called with the rows of the slices that are being written.
         rebuild: Whether all partitions are written anew, so that types and order of the columns are those of the data.
+        column_sets: As for `write_table`.
     """
 
     storage: Storage
@@ -65,6 +67,7 @@ class PartitionWriter:
     threads: int = 2
     on_progress: Progress | None = None
     rebuild: bool = False
+    column_sets: Iterable[ColumnSet] = ()
 
     def write(self, part: Slice, data: pa.Table | pa.RecordBatchReader) -> PartitionFiles:
         """Writes the rows of one slice: perhaps none; a stream of any length.
@@ -86,7 +89,7 @@ class PartitionWriter:
         writer, files = self._started(schema)
         writer.check = Membership(self.key, self.layout, part, writer.schema["fields"]).check
         writer.write_data(data, self.threads, self.on_progress)
-        return files(part, writer.entries, writer.content)
+        return files(part, writer.entries, writer.content, writer.columns)
 
     def write_all(
         self, pieces: Iterable[tuple[Slice, pa.Table | pa.RecordBatchReader]]
@@ -132,9 +135,7 @@ class PartitionWriter:
     def _table(self) -> str | None:
         return None if self._before is None else self._before["table-uuid"]
 
-    def _started(
-        self, schema: pa.Schema
-    ) -> tuple[Writer, Callable[[Slice, Iterable[Json], Content], PartitionFiles]]:
+    def _started(self, schema: pa.Schema) -> tuple[Writer, Callable[..., PartitionFiles]]:
         """A writer of files under the schema, and what makes a slice's files of what it has written."""
         fields, last_id = assign_fields(
             schema,
@@ -145,11 +146,14 @@ class PartitionWriter:
         )
         table, stored = self._table, tuple(fields)
 
-        def files(part: Slice, entries: Iterable[Json], content: Content) -> PartitionFiles:
-            return PartitionFiles(part, stored, last_id, table, tuple(entries), content)
+        def files(
+            part: Slice, entries: Iterable[Json], content: Content, columns: Mapping[str, Content]
+        ) -> PartitionFiles:
+            return PartitionFiles(part, stored, last_id, table, tuple(entries), content, dict(columns))
 
-        schema_json = {"type": "struct", "schema-id": 0, "fields": fields}
-        return Writer(self.storage, self.key, schema_json, 0, 0), files
+        writer = Writer(self.storage, self.key, {"type": "struct", "schema-id": 0, "fields": fields}, 0, 0)
+        writer.sets = kept_sets(map(column_set, self.column_sets))
+        return writer, files
 
 
 def write_partition(

@@ -225,12 +225,15 @@ class ContentHasher:
             self._sets.add(lo, hi)
         self._rows += slab.num_rows
 
-    def pieces(self, table: pa.Table, lengths: Sequence[int]) -> list[Content]:
+    def pieces(self, table: pa.Table, lengths: Sequence[int]) -> list[tuple[Content, dict[str, Content]]]:
         """The contents of consecutive pieces of a table, in one pass; what was added before and after is not touched.
 
         Args:
             table: The rows of all pieces, one piece after the other.
             lengths: Rows of each piece; together the table's.
+
+        Returns:
+            Of each piece its content, and that of each set of columns.
 
         Raises:
             LakeError, UnstorableError: as for `update`.
@@ -242,7 +245,7 @@ class ContentHasher:
 
         edges = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
         assert edges[-1] == table.num_rows
-        sums = np.zeros((2, len(lengths)), np.uint64)
+        sums = {name: np.zeros((2, len(lengths)), np.uint64) for name in (None, *self._sets.digests)}
         self._prepare(table.schema)
         done = 0
         with np.errstate(all="ignore"):
@@ -250,20 +253,28 @@ class ContentHasher:
                 for start in range(0, batch.num_rows, SLAB):
                     slab = batch.slice(start, SLAB)
                     self._root.bind_columns(slab.columns)
+                    self._sets.bind(slab.columns)
                     for lo in range(0, slab.num_rows, BLOCK):
                         hi = min(lo + BLOCK, slab.num_rows)
-                        lanes = self._root.cells(lo, hi, 0)
                         # Which pieces have rows here, and from where in the block on.
                         first = int(np.searchsorted(edges, done, side="right")) - 1
                         last = int(np.searchsorted(edges, done + hi - lo, side="left"))
                         touched = np.flatnonzero(np.diff(edges[first : last + 1])) + first
                         begins = np.maximum(edges[touched] - done, 0)
-                        for lane, values in enumerate(lanes):
-                            sums[lane, touched] += np.add.reduceat(values, begins)
+                        whole = ((None, *self._root.cells(lo, hi, 0)),)
+                        for name, *lanes in chain(whole, self._sets.cells(lo, hi)):
+                            for lane, values in enumerate(lanes):
+                                sums[name][lane, touched] += np.add.reduceat(values, begins)
                         done += hi - lo
+
+        def content(name: str | None, at: int) -> Content:
+            digest = self._digest if name is None else self._sets.digests[name]
+            high, low = (int(lane[at]) for lane in sums[name])
+            return Content(digest, int(lengths[at]), high << 64 | low)
+
         return [
-            Content(self._digest, int(rows), int(high) << 64 | int(low))
-            for rows, high, low in zip(lengths, *sums, strict=True)
+            (content(None, at), {name: content(name, at) for name in self._sets.digests})
+            for at in range(len(lengths))
         ]
 
     def _prepare(self, given: pa.Schema) -> None:

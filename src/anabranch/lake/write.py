@@ -401,10 +401,10 @@ class Writer:
         checks: Sequence[Callable[[pa.Table], None]],
         threads: int,
         on_progress: Progress | None,
-    ) -> list[tuple[tuple[manifest.Entry, ...], Content]]:
-        """Writes small tables, each as a data file of its own or none if it has no rows; their files and contents.
+    ) -> list[tuple[tuple[manifest.Entry, ...], Content, Mapping[str, Content]]]:
+        """Writes small tables, each as a data file of its own or none if it has no rows; files and contents of each.
 
-        Types are made fit and rows are hashed for all at once, since each has a price per call. Column sets are not kept.
+        Types are made fit and rows are hashed for all at once, since each has a price per call.
         """
         import pyarrow as pa
 
@@ -413,7 +413,7 @@ class Writer:
             conform(batch, self.arrow) for batch in pa.concat_tables(pieces).combine_chunks().to_batches()
         ]
         whole = pa.Table.from_batches(batches, self.arrow)
-        contents = ContentHasher(self.arrow).pieces(whole, lengths)
+        contents = ContentHasher(self.arrow, self.sets).pieces(whole, lengths)
         ends = list(accumulate(lengths))
         rows = [whole.slice(end - length, length) for end, length in zip(ends, lengths, strict=True)]
         for check, each in zip(checks, rows, strict=True):
@@ -422,12 +422,12 @@ class Writer:
             written = pool.map(
                 lambda at: self._write_file(at, rows[at]) if lengths[at] else None, range(len(rows))
             )
-            found: list[tuple[tuple[manifest.Entry, ...], Content]] = []
+            found: list[tuple[tuple[manifest.Entry, ...], Content, Mapping[str, Content]]] = []
             for entry, content in zip(written, contents, strict=True):
-                found.append(((entry,) if entry is not None else (), content))
+                found.append(((entry,) if entry is not None else (), *content))
                 if on_progress is not None:
                     on_progress(ends[len(found) - 1])
-        self.storage.settle(entry["data_file"]["file_path"] for entries, _ in found for entry in entries)
+        self.storage.settle(entry["data_file"]["file_path"] for entries, *_ in found for entry in entries)
         return found
 
     def _collect(self, slab: _Slab, on_progress: Progress | None) -> None:

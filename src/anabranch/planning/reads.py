@@ -46,6 +46,12 @@ class Read:
         return (*(() if self.names is None else covering(self.kept, self.names)), self.table)
 
 
+def with_columns(extra: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """An entry's extra for a table of which these versions of sets of columns are known, and no others."""
+    kept = {name: value for name, value in extra.items() if name != COLUMNS}
+    return {**kept, COLUMNS: dict(columns)} if columns else kept
+
+
 def read_of(names: Collection[str] | None, entry: Entry) -> Read:
     """What counts of an input for an asset that reads these columns of it; None: all."""
     if names is None:

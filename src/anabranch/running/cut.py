@@ -17,12 +17,14 @@ from anabranch.pipeline.fingerprint import combine
 from anabranch.pipeline.graph import Node
 from anabranch.pipeline.partition import Keys, Partitions, Upstream, ranges, told
 from anabranch.planning.partitions import PartitionWork
+from anabranch.planning.reads import with_columns
 from anabranch.running.parts import GIVE_UP, Made, Part
 
 if TYPE_CHECKING:
     from anabranch.lake.partition_map import PartitionMap
     from anabranch.lake.read import Table
     from anabranch.lake.storage import Storage
+    from anabranch.lake.write import Written
 
 _MOST = 64
 _MOST_BATCHED = 366
@@ -102,11 +104,9 @@ def put_together(
         renames=renames,
         docs=docs,
     )
-    return Entry(
+    return _entry_of(
         node.key,
-        "table",
-        written.location,
-        written.version,
+        written,
         replace(
             making.provenance,
             fingerprint=work.family,
@@ -114,8 +114,6 @@ def put_together(
             code_parts=dict(node.code_parts),
             config=node.config,
             config_parts=dict(node.config_parts),
-            rows=written.rows,
-            bytes=written.bytes,
         ),
     )
 
@@ -129,16 +127,21 @@ def taken_over(storage: Storage, node: Node, present: Entry | None, work: Partit
     base = _table(storage, present) if present is not None and not work.anew else None
     written = overlay(storage, node.key, base, picks)
     donor = next(iter(work.adopt.values())).entry
+    return _entry_of(node.key, written, replace(donor.provenance, fingerprint=work.family))
+
+
+def _entry_of(key: str, written: Written, provenance: Provenance) -> Entry:
+    """The entry of a table that was put together."""
     return Entry(
-        node.key,
+        key,
         "table",
         written.location,
         written.version,
         replace(
-            donor.provenance,
-            fingerprint=work.family,
+            provenance,
             rows=written.rows,
             bytes=written.bytes,
+            extra=with_columns(provenance.extra, written.columns),
         ),
     )
 

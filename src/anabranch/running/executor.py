@@ -657,6 +657,7 @@ class Executor:
                 retry_on=self._retry_policy(key).on,
                 log=self.conditions.log(name, 1),
                 parts=cut.parts(keys, upstreams),
+                column_sets=self.graph.column_sets(key),
             )
             cut.open.add(name)
             self._shards[name] = (task, step)

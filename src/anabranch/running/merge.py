@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from anabranch.catalog.base import Entry
 from anabranch.errors import LakeError, UnstorableError
 from anabranch.pipeline.partition import Keys
+from anabranch.planning.reads import with_columns
 from anabranch.running.cut import partition_map, summary
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def merge_partitions(storage: Storage, own: Entry, old: Entry, new: Entry) -> En
             own.provenance,
             rows=written.rows,
             bytes=written.bytes,
+            extra=with_columns(own.provenance.extra, written.columns),
             partitions=summary(
                 found,
                 str(cut["identity"]),

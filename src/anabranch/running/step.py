@@ -261,6 +261,7 @@ def _make_parts(
         descriptions(asset.columns),
         task.threads,
         progress,
+        column_sets=task.column_sets,
     )
 
     def store(pieces: Iterable[tuple[Slice, Any]]) -> Iterator[PartitionFiles]:
