@@ -157,7 +157,7 @@ def test_of_slices_that_are_written_together_those_before_one_at_fault_are_kept(
     given = writer.write_all([(day(0), rows(0)), (day(1), rows(1)), (day(2), rows(5)), (day(3), rows(3))])
     assert [next(given).key, next(given).key] == ["2013-01-01", "2013-01-02"]
     with pytest.raises(
-        UnstorableError, match="2013-01-06 .* in a row that was made for the partition 2013-01-03"
+        UnstorableError, match=r"2013-01-06 .* in a row that was made for the partition 2013-01-03"
     ):
         next(given)
 
