@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from docs_reference import cli_page, errors_page, json_page, python_page, settings_page  # noqa: E402
 from docs_session import BrokenExampleError, Session, played  # noqa: E402
 
-WITH_WORKERS = {"README.md"}
+WITH_WORKERS = {"README.md", "docs/guides/dagster.md"}
 """Pages whose steps run in processes of their own, as a user's do."""
 
 

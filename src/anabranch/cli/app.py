@@ -34,6 +34,9 @@ COMMANDS: Mapping[str, Listed] = {
     "check": Listed("Work", "working", "Run the checks alone"),
     "sandbox": Listed("Work", "sandboxes", "List, open, sync, close sandboxes, or work in one"),
     "sync": Listed("Work", "masking", "Bring a masked environment up to date with its parent"),
+    "dagster": Listed(
+        "Work", "dagster", "Dagster's web UI on the branch at hand; deliver what was published"
+    ),
     "promote": Listed("Publish", "publishing", "Publish a sandbox into its environment, in one commit"),
     "approve": Listed("Publish", "publishing", "Approve exactly what a promotion would publish"),
     "rollback": Listed("Publish", "publishing", "Restore an earlier state of an environment"),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,6 +25,9 @@ from anabranch.pipeline.graph import CheckNode, Graph, Node
 from anabranch.pipeline.incremental import change_views, check_bound, special_slot
 from anabranch.pipeline.resource import Config, EnvVar, Resource
 from anabranch.pipeline.sql_query import Query, parse_query
+
+if TYPE_CHECKING:
+    from anabranch.pipeline.translators import Parcel, Surroundings
 
 Resources = Mapping[str, Resource]
 _T = TypeVar("_T")
@@ -97,6 +100,48 @@ class Definitions:
 
     def admit(self, key: str) -> None:
         """Called before an asset is run in a sandbox. Raises where it could write anywhere else."""
+
+    def run_job(self, name: str, there: Surroundings, log: Path, place: str) -> None:  # noqa: ARG002 - for definitions that have jobs
+        """Runs a job of the project.
+
+        Args:
+            name: The job.
+            there: Where it runs.
+            log: File that takes what it prints.
+            place: Where anabranch.toml names it.
+
+        Raises:
+            DefinitionsError: there is no such job. StepError: it has failed.
+        """
+        raise DefinitionsError(
+            f"the definitions have no job {name!r}: they are no Dagster project",
+            place=place,
+            hint="take it out",
+        )
+
+    def outlets(self, name: str) -> tuple[str, ...]:  # noqa: ARG002 - for definitions that have some
+        """The assets that are also kept elsewhere where a set of resources is received: see `deliver`."""
+        return ()
+
+    def deliver(
+        self,
+        parcels: Sequence[Parcel],
+        resources: str,
+        warehouse: tuple[str, Mapping[str, str]],
+        logs: Path,
+    ) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
+        """Hands published tables to where they are also kept.
+
+        Args:
+            parcels: The tables.
+            resources: The set of resources of their environment.
+            warehouse: URI and resolved properties.
+            logs: Folder for what that prints.
+
+        Returns:
+            What was delivered, and what went wrong with the next one: message, place, traceback; or None.
+        """
+        raise NotImplementedError
 
     @property
     def portable(self) -> tuple[str, Mapping[str, Any]] | None:

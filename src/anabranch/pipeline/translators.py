@@ -86,6 +86,26 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Parcel:
+    """A published table that is to be delivered.
+
+    Attributes:
+        name, kind, location, version: As of the entry.
+        facts: What was kept of the step that made it.
+        states: Partition → its version.
+        changed: Partitions that are to be delivered; for a table without any: none, and all of it is.
+    """
+
+    name: str
+    kind: str
+    location: str
+    version: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Translated:
     """What came of it: the definitions, and each project file that they were made from (relative path → SHA-256)."""
 

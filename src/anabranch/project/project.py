@@ -261,9 +261,12 @@ class Project(Looking):
             still_allowed(environment)
             resources = context.resources_of(environment)
             options = replace(options, clones=context.clones.addresses(environment, resources))
-            return runner.run_environment(
+            done = runner.run_environment(
                 environment, options, resources=resources, still_allowed=still_allowed
             )
+            if done.ok:
+                self._deliver(environment)
+            return done
         finally:
             context._pins.clear()  # noqa: SLF001 - the context is ours
 
@@ -394,6 +397,8 @@ class Project(Looking):
                 self.context.refresh()
                 continue
             self.context._pins.clear()  # noqa: SLF001 - the context is ours
+            if result.state == "published":
+                self._deliver(self.context.environment(result.environment))
             result.seconds = time.perf_counter() - started
             return result
         raise AssertionError("the loop returns or raises")
@@ -470,7 +475,33 @@ class Project(Looking):
             return plan, None
         commit = roll_back(context.catalog, plan, author=context.author, message=message)
         context.refresh()
+        if context.catalog.get_note("delivered", branch.name) is not None:
+            self._deliver(context.catalog.branch_by_id(branch.id))
         return plan, commit
+
+    def deliver(self, environment: str | None = None) -> tuple[str, ...]:
+        """Hands what an environment has published to where its project also keeps its tables, as far as that is not done.
+
+        It is done after each run, promotion and rollback of itself; this makes up for one that failed.
+
+        Args:
+            environment: Its name; default: the one that is at hand, or that the sandbox stands on.
+
+        Returns:
+            The assets that were delivered.
+
+        Raises:
+            StepError: one could not be; those before it were.
+            LeaseError: another delivery is under way.
+        """
+        name = environment or self.context.require().environment
+        assert name is not None
+        return self._deliver(self.context.environment(name))
+
+    def _deliver(self, environment: Branch) -> tuple[str, ...]:
+        from anabranch.project.delivery import deliver
+
+        return deliver(self.context, environment)
 
     # upkeep
 
@@ -518,6 +549,17 @@ class Project(Looking):
             )
             going = [r for r in context.clones.leaks(planned.expired) if r.id != forget_clone]
             return replace(planned, clones=tuple(r.told() for r in going))
+        if settings.sandboxes.on_close.dagster_job is not None:
+            # Whatever closes a sandbox does what is bound to that; one whose job fails is named, and stays open.
+            for name in plan_gc(
+                context.catalog,
+                storage,
+                keep=history.keep,
+                keep_commits=history.keep_commits,
+                grace=span,
+                now=now(),
+            ).expired:
+                self.sandbox.close(name)
         done = collect(
             context.catalog,
             storage,

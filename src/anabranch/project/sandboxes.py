@@ -10,6 +10,7 @@ from anabranch.catalog.base import Branch
 from anabranch.dataclass import dataclass
 from anabranch.errors import AnabranchError, BehindError, BranchExistsError, PromotionError, StaleError
 from anabranch.names import parse_duration
+from anabranch.project import happenings
 from anabranch.project.context import Context
 from anabranch.project.results import SandboxList
 from anabranch.running.lease import hold
@@ -189,7 +190,7 @@ class Sandboxes:
                 found = context.catalog.update_branch(
                     found.id, properties={"sample": wanted.to_dict() if wanted else None}
                 )
-            return found, False, None
+            return happenings.remember(context, found), False, None
         environment = context.environment(base or here.environment)
         wanted = sample_asked(sample, sample_by, context.settings.sandboxes.sample)
         chosen = context.base_for(environment)
@@ -213,6 +214,7 @@ class Sandboxes:
             if context.find_branch(here.sandbox) is None:
                 raise
             return self.ensure(expire_after=expire_after, base=base, sample=sample, sample_by=sample_by)
+        branch = happenings.opened(context, branch)
         return branch, True, None if chosen.is_head else context.behind(environment, chosen).message
 
     def sync(
@@ -265,6 +267,7 @@ class Sandboxes:
                     merge=context.merge(sandbox),
                 )
                 context.clones.refresh(sandbox, refreshed, tell)
+                happenings.happens(context, "sync", sandbox)
             context.refresh()
         behind = reason.message if reason else None
         return Synced(sandbox.name, environment.name, moved, behind, dry_run, refreshed)
@@ -301,6 +304,7 @@ class Sandboxes:
                 hold(context.catalog, f"promote:{sandbox.name}", what),
                 hold(context.catalog, f"run:{sandbox.name}", what),
             ):
+                happenings.happens(context, "close", sandbox)
                 context.catalog.close_branch(sandbox.id)
             clones, problems = context.clones.drop(context.clones.of(sandbox), tell)
             context.refresh()

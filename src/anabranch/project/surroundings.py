@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from anabranch.pipeline.translators import Asked, Commit, Surroundings
 from anabranch.running.secrecy import foreign_variables
 
 if TYPE_CHECKING:
+    from anabranch.catalog.base import Branch
     from anabranch.project.context import Context
 
 
@@ -57,6 +59,24 @@ def _environment(context: Context, name: str, commit: Commit) -> Surroundings:
         },
         hidden=_hidden(context, settings.resources_of(name)),
     )
+
+
+def sandbox_surroundings(context: Context, sandbox: Branch) -> Surroundings:
+    """Where a sandbox's code runs, whichever git branch is checked out."""
+    commit = _commit(context)
+    if context.where().sandbox != sandbox.name:
+        # Its own commit is not at hand; what is known of it was noted when it was last worked in.
+        commit = replace(
+            Commit(),
+            branch=str(sandbox.properties.get("git_branch") or ""),
+            sha=str(sandbox.properties.get("git_commit") or ""),
+            repository=commit.repository,
+        )
+    found = _sandbox(context, sandbox.name, str(sandbox.properties.get("environment") or ""), commit)
+    own = sandbox.properties.get("pull_request")
+    if context.where().sandbox != sandbox.name or found.pull_request is None:
+        found = replace(found, pull_request=None if own is None else str(own))
+    return found
 
 
 def _sandbox(context: Context, name: str, environment: str, commit: Commit) -> Surroundings:

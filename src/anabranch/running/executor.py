@@ -574,8 +574,6 @@ class Executor:
         )
         kept = _kept(self.graph[result.key], task, step, result)
         extra = {**provenance.extra, **_columns(step, result), **kept}
-        if result.facts:
-            extra[FACTS] = dict(result.facts)
         provenance = replace(provenance, extra=extra)
         return Entry(result.key, result.kind, result.location, result.version, provenance)
 
@@ -593,8 +591,18 @@ class Executor:
             computed_at=result.computed_at,
             seconds=round(result.seconds, 6),
             memory=result.memory,
-            extra=self._extra(node),
+            extra={**self._extra(node), **self._facts(task, result)},
         )
+
+    def _facts(self, task: StepTask, result: StepResult) -> dict[str, Any]:
+        """What the step has told besides; of an asset with partitions also what earlier ones have, partition by partition."""
+        if not task.parts:
+            return {FACTS: dict(result.facts)} if result.facts else {}
+        present = self._cuts[task.of].base
+        before = present.provenance.extra.get(FACTS, {}) if present is not None else {}
+        facts = {**before, **result.facts}
+        parts = {**before.get("partitions", {}), **result.facts.get("partitions", {})}
+        return {FACTS: {**facts, **({"partitions": parts} if parts else {})}} if facts else {}
 
     def _extra(self, node: Node) -> dict[str, Any]:
         """What a later look at the entry needs without the code: the row key, and which resources it was made with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from anabranch.settings.fields import mistake
 
@@ -63,9 +63,15 @@ class DagsterSettings(BaseModel):
         description="Dagster's run config, for ops (`[dagster.run_config.ops.items.config]`) and resources; what it says"
         " of an asset is part of its fingerprint.",
     )
-    executor: str = Field(
-        "in_process",
-        description='How the ops of one asset run: `"in_process"`, or `"multiprocess"` for a graph of ops that are to run'
-        " at the same time.",
-        pattern="^(in_process|multiprocess)$",
+    deliver: tuple[str, ...] = Field(
+        (),
+        description="Environments whose published tables are also handed to the I/O managers that the project has there, such"
+        " as Snowflake's: after each run, promotion and rollback.",
     )
+
+    @field_validator("deliver", mode="before")
+    @classmethod
+    def _check_deliver(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise mistake("must be a list of environments", f'write deliver = ["{value}"]')
+        return tuple(value) if isinstance(value, list) else value

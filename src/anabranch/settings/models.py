@@ -458,6 +458,11 @@ class Settings(_Table):
         for name, environment in self.environments.items():
             for key, what, advice in self._wrong_in_derived(name, environment):
                 refuse(("environments", name, key), what, advice)
+        for name in self.dagster.deliver:
+            if name not in self.environments:
+                choices = f"there are: {', '.join(self.environments)}"
+                nearest = did_you_mean(name, self.environments, choices)
+                refuse(("dagster", "deliver"), f"there is no environment {name!r}", nearest)
         base = self.sandboxes.base
         if self.environments and base not in self.environments:
             sentence = f"there is no environment {base!r} to open sandboxes on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -97,22 +98,41 @@ def look(asked: Asked, there: Surroundings) -> Mapping[str, Any]:
         return found
     salt = secrets.token_hex(32)
     cache = None if asked.cache is None else str(asked.cache)
-    answer = _ask({**question, "cache": cache, "salt": salt}, environ, asked.root)
-    if "error" in answer:
-        raise _raised(answer["error"])
+    answer = ask("introspect", {**question, "cache": cache, "salt": salt}, environ, asked.root)
     answer = {**answer, "salt": salt}
     kept.keep(answer)
     return answer
 
 
-def _ask(request: Mapping[str, Any], environ: Mapping[str, str], root: Path) -> dict[str, Any]:
+def ask(
+    module: str, request: Mapping[str, Any], environ: Mapping[str, str], root: Path, log: Path | None = None
+) -> dict[str, Any]:
+    """Runs one of this package's modules as a child process, and returns its answer.
+
+    Args:
+        module: Which.
+        request: What it is asked.
+        environ: Its environment.
+        root: Its working folder.
+        log: File that takes what it prints; None: stderr.
+
+    Raises:
+        AnabranchError: as the child has raised it.
+        LoadError: the child has ended without an answer.
+    """
     ours, theirs = os.pipe()
-    with os.fdopen(ours, "rb") as answers:
+    with contextlib.ExitStack() as stack:
+        answers = stack.enter_context(os.fdopen(ours, "rb"))
+        out: Any = sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            out = stack.enter_context(log.open("ab"))
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "anabranch.adapters.dagster.introspect", str(theirs)],
+                [sys.executable, "-m", f"anabranch.adapters.dagster.{module}", str(theirs)],
                 stdin=subprocess.PIPE,
-                stdout=sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL,
+                stdout=out,
+                stderr=None if log is None else out,
                 pass_fds=[theirs],
                 env=dict(environ),
                 cwd=root,
@@ -136,9 +156,12 @@ def _ask(request: Mapping[str, Any], environ: Mapping[str, str], root: Path) -> 
         raise LoadError(
             f"the process that imported {request['target']} ended with code {code}",
             place="anabranch.toml project.definitions",
-            hint="what it printed stands above; is the extra installed? pip install 'anabranch[dagster]'",
+            hint=f"what it printed stands {'above' if log is None else f'in {log}'}; "
+            "is the extra installed? pip install 'anabranch[dagster]'",
         )
     found: dict[str, Any] = json.loads(text)
+    if "error" in found:
+        raise _raised(found["error"])
     return found
 
 

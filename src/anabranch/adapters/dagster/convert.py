@@ -66,7 +66,32 @@ def kept(value: Any, *, owner: str, data_version: str | None = None) -> tuple[An
     if name == "pyspark.DataFrame":
         found: Any = value.toArrow() if hasattr(value, "toArrow") else to_arrow(value.toPandas(), owner=owner)
         return found, {"type": name}
+    if name in ("polars.DataFrame", "pyarrow.Table"):
+        return typed(to_arrow(value, owner=owner)), {"type": name}
     return value, {"type": name}
+
+
+def typed(data: Any) -> Any:
+    """A table whose columns without any value have a type, as a database gives them one: text."""
+    import pyarrow as pa
+
+    def known(kind: Any) -> Any:
+        if pa.types.is_null(kind):
+            return pa.string()
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            return pa.list_(known(kind.value_type))
+        if pa.types.is_struct(kind):
+            return pa.struct([field.with_type(known(field.type)) for field in kind])
+        return kind
+
+    def unknown(kind: Any) -> bool:
+        inner = [kind.field(at).type for at in range(kind.num_fields)]
+        return pa.types.is_null(kind) or any(unknown(each) for each in inner)
+
+    if not isinstance(data, pa.Table) or not any(unknown(kind) for kind in data.schema.types):
+        return data
+    fields = [f.with_type(known(f.type)) if unknown(f.type) else f for f in data.schema]
+    return data.cast(pa.schema(fields))
 
 
 def _kept_pandas(frame: Any, owner: str) -> tuple[Any, dict[str, Any]]:
@@ -76,8 +101,8 @@ def _kept_pandas(frame: Any, owner: str) -> tuple[Any, dict[str, Any]]:
         if index:
             if not all(isinstance(name, str) for name in index):
                 raise UnstorableError("an index without a name of its own")
-            return to_arrow(frame.reset_index(), owner=owner), {**facts, "index": index}
-        return to_arrow(frame, owner=owner), facts
+            return typed(to_arrow(frame.reset_index(), owner=owner)), {**facts, "index": index}
+        return typed(to_arrow(frame, owner=owner)), facts
     # Columns that no table can have, such as values of several types: it was pickled before, and is now.
     return File(pickle.dumps(frame), name="value.pickle"), {"type": PICKLE, "of": "pandas.DataFrame"}
 

@@ -93,6 +93,7 @@ class _Describer:
             "outputs": {name: list(key.path) for name, key in sorted(definition.keys_by_output_name.items())},
             "nodes": _wiring(definition.node_def),
         }
+        outputs = {tuple(key.path): name for name, key in definition.keys_by_output_name.items()}
         for key in sorted(definition.keys):
             spec = definition.get_asset_spec(key)
             name = self._name(key)
@@ -112,7 +113,9 @@ class _Describer:
                 else:
                     external.append(list(dep.asset_key.path))
             code = self.reader.of(*functions, name=name)
-            structure = digest(json.dumps([wiring, spec.code_version], sort_keys=True))
+            # One op's assets share its code: which of its outputs each of them is tells them apart.
+            output = outputs[tuple(key.path)] if len(definition.keys) > 1 else ""
+            structure = digest(json.dumps([wiring, output, spec.code_version], sort_keys=True))
             yield {
                 **shared,
                 "name": name,
@@ -126,6 +129,7 @@ class _Describer:
                 "partitions": partitions,
                 "batched": _is_batched(definition),
                 "code": _code_plain(code, structure),
+                "manager": definition.get_io_manager_key_for_asset_key(key),
                 "metadata": _partition_column(spec.metadata),
             }
 

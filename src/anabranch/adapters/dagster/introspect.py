@@ -97,14 +97,19 @@ def look(request: Mapping[str, Any]) -> dict[str, Any]:
     import dagster
 
     from anabranch.adapters.dagster.describe import describe
-    from anabranch.adapters.dagster.loading import load_repository
+    from anabranch.adapters.dagster.loading import load_repository, refused
     from anabranch.pipeline.fingerprint import CodeReader
 
     watch.on = True
     repository, files = load_repository(request["target"], root, [Path(p) for p in request["source"]])
     reader = CodeReader(root, cache_dir=None if request["cache"] is None else Path(request["cache"]))
     watch.on = False
-    described = describe(repository, reader, request["run_config"])
+    try:
+        described = describe(repository, reader, request["run_config"])
+    except AnabranchError:
+        raise
+    except Exception as error:
+        raise refused(error, request["target"], root) from error
     read = dict(_relative(root, watch.files, sha256))
     return {
         "format": FORMAT,

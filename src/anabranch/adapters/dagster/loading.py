@@ -40,8 +40,23 @@ def load_repository(
     except AnabranchError:
         raise
     except Exception as error:
-        raise user_error(error, target, root) from error
+        raise refused(error, target, root) from error
     return repository, files
+
+
+def refused(error: BaseException, target: str, root: Path) -> LoadError:
+    """What Dagster says against a project's definitions, with what it says that this comes from."""
+    told = user_error(error, target, root)
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    said = ": ".join(dict.fromkeys(str(each).strip() for each in causes))
+    return LoadError(
+        f"Dagster does not take {target}: {said}",
+        hint=told.hint,
+        place=told.place,
+        traceback=told.facts["traceback"],
+    )
 
 
 def _repository(module: Any, target: str) -> Any:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anabranch.adapters.dagster.child import ask
 from anabranch.adapters.dagster.keys import dagster_key, partitions_of
 from anabranch.adapters.dagster.resources import ResourceFacts, admitted, facts, refuse
 from anabranch.adapters.dagster.staged import Staged
+from anabranch.adapters.dagster.variables import OURS, environ_for
 from anabranch.errors import StepError
+from anabranch.names import new_id
 from anabranch.pipeline.check import CheckResult
+from anabranch.pipeline.translators import Surroundings
 from anabranch.running.current import Current, current_step
 
 Json = Mapping[str, Any]
@@ -43,6 +48,14 @@ class Runtime:
         self.names = {tuple(each["key"]): name for name, each in self.assets.items()}
         self._repository: Any = None
         self._instance: Any = None
+
+    def place(self, facts: Json) -> str | None:
+        """``shop/assets.py:31`` of an asset or check."""
+        if not facts["file"]:
+            return None
+        with contextlib.suppress(ValueError):
+            return f"{Path(facts['file']).relative_to(self.root).as_posix()}:{facts['line']}"
+        return f"{facts['file']}:{facts['line']}"
 
     # what the stand-ins call
 
@@ -73,8 +86,9 @@ class Runtime:
         else:
             kept = {k: v for k, v in told.items() if k in ("type", "index")}
             step.facts.update(kept)
-            rest = {k: v for k, v in told.items() if k not in kept}
-            step.facts.setdefault("partitions", {}).update({each.key: rest for each in partitions})
+            rest = {k: told[k] for k in ("metadata", "checks") if told.get(k)}
+            if rest:
+                step.facts.setdefault("partitions", {}).update({each.key: rest for each in partitions})
         if asset["batched"] and partitions:
             return self._pieces(asset, partitions, value)
         return value
@@ -110,12 +124,53 @@ class Runtime:
         if found["op"] is None:
             told = step.task.inputs[asset].facts
             return _result(check, _inside(told, check))
-        with self._job(found, handles, {}, step, check=(asset, check)) as (job, _):
-            result = job.execute_in_process(
-                instance=self._dagster(), run_config=self._run_config(found), raise_on_error=True
-            )
-            verdicts = [each for each in _verdicts(result.all_events) if each["check"] == check]
+        from dagster._core.errors import DagsterAssetCheckFailedError
+
+        with self._job(found, handles, self._read_keys(handles), step, check=(asset, check)) as (job, _):
+            try:
+                job.execute_in_process(
+                    instance=self._dagster(), run_config=self._run_config(found), raise_on_error=True
+                )
+            except DagsterAssetCheckFailedError:
+                pass  # a blocking one says no: as every verdict, it is among the events
+            finally:
+                _, events = self._record(step, {"name": f"{asset}:{check}"})
+            verdicts = [each for each in _verdicts(events) if each["check"] == check]
         return _result(check, verdicts[-1] if verdicts else None)
+
+    def run_job(self, name: str, there: Surroundings, log: Path, place: str) -> None:
+        """Runs a job of ops in a child process, in the surroundings given. Raises DefinitionsError, StepError, LoadError."""
+        request = {
+            "target": self.plain["target"],
+            "root": str(self.root),
+            "source": [str(each) for each in self.source],
+            "run_config": dict(there.options.get("run_config") or {}),
+            "job": name,
+            "place": place,
+        }
+        ask("jobs", request, environ_for(there, os.environ), self.root, log)
+
+    def deliver(
+        self,
+        parcels: Sequence[Json],
+        told: Mapping[str, str],
+        hidden: set[str],
+        warehouse: tuple[str, Mapping[str, str]],
+        logs: Path,
+    ) -> tuple[tuple[str, ...], Json | None]:
+        """Hands published tables to the project's own I/O managers, in a child process. Raises LoadError."""
+        request = {
+            "target": self.plain["target"],
+            "root": str(self.root),
+            "source": [str(each) for each in self.source],
+            "run_config": self._options("run_config"),
+            "warehouse": warehouse[0],
+            "properties": dict(warehouse[1]),
+            "parcels": list(parcels),
+        }
+        environ = {k: v for k, v in os.environ.items() if k not in hidden and k not in OURS} | dict(told)
+        answer = ask("deliver", request, environ, self.root, logs / f"deliver-{new_id()}.log")
+        return tuple(answer["done"]), answer["failed"]
 
     # executing
 
@@ -123,6 +178,8 @@ class Runtime:
         self, asset: Json, handles: Mapping[str, Any], partitions: Sequence[Any], step: Current
     ) -> dict[str, tuple[Any, dict[str, Any]]]:
         """Runs an asset's op: each asset that it makes → what the lake is to keep, and the facts of it."""
+        from dagster._core.errors import DagsterAssetCheckFailedError
+
         from anabranch.adapters.dagster.convert import kept
 
         keys = self._read_keys(handles)
@@ -139,16 +196,19 @@ class Runtime:
         with self._job(asset, handles, keys, step) as (job, desk):
             instance = self._dagster()
             try:
-                result = job.execute_in_process(
+                job.execute_in_process(
                     instance=instance,
                     run_config=self._run_config(asset),
                     partition_key=partition_key,
                     tags=tags,
                     raise_on_error=True,
                 )
+            except DagsterAssetCheckFailedError:
+                # The op has made everything, and a check of its own says no: that is for the check to tell.
+                if not set(asset["siblings"] or [asset["name"]]) <= set(desk.taken):
+                    raise
             finally:
-                self._record(step, asset)
-            events = result.all_events
+                run_id, events = self._record(step, asset)
         made: dict[str, tuple[Any, dict[str, Any]]] = {}
         told = self._materialized(events)
         for name in asset["siblings"] or [asset["name"]]:
@@ -166,7 +226,7 @@ class Runtime:
                     **how,
                     **{key: each for key, each in own.items() if each},
                     **({"checks": {each["check"]: each for each in verdicts}} if verdicts else {}),
-                    "dagster_run": result.run_id,
+                    "dagster_run": run_id,
                 },
             )
         return made
@@ -358,17 +418,22 @@ class Runtime:
             }
         return found
 
-    def _record(self, step: Current, asset: Json) -> None:
-        """Writes the events of the newest execution beside the step's log."""
-        if not step.task.log:
-            return
+    def _record(self, step: Current, asset: Json) -> tuple[str, list[Any]]:
+        """The newest execution and its events, which are also written beside the step's log."""
         instance = self._dagster()
         runs = instance.get_run_records(limit=1)
         if not runs:
-            return
-        path = Path(f"{Path(step.task.log).with_suffix('')}.dagster.jsonl")
+            return "", []
+        run_id = runs[0].dagster_run.run_id
+        entries = instance.all_logs(run_id)
+        if step.task.log:
+            self._write(step.task.log, asset, entries)
+        return run_id, [entry.dagster_event for entry in entries if entry.dagster_event is not None]
+
+    def _write(self, log: str, asset: Json, entries: Sequence[Any]) -> None:
+        path = Path(f"{Path(log).with_suffix('')}.dagster.jsonl")
         with path.open("a", encoding="utf-8") as out:
-            for entry in instance.all_logs(runs[0].dagster_run.run_id):
+            for entry in entries:
                 event = entry.dagster_event
                 line = {
                     "time": entry.timestamp,

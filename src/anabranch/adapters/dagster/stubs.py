@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from anabranch.adapters.dagster.keys import mapping_of, partitions_of
@@ -19,8 +21,11 @@ from anabranch.pipeline.check import Check
 from anabranch.pipeline.definitions import Definitions, Resources
 from anabranch.pipeline.fingerprint import CodeFingerprint, Part
 from anabranch.pipeline.resource import EnvVar, Resource
+from anabranch.pipeline.translators import Parcel, Surroundings
 
 Json = Mapping[str, Any]
+_INNER = ("dagster._core.", "anabranch.")
+"""I/O managers that only pass values on: what they keep is on the branch, and nobody looks for it elsewhere."""
 Make = Callable[[str, Mapping[str, Any], Sequence[Any]], Any]
 
 
@@ -125,6 +130,7 @@ class DagsterDefinitions(Definitions):
         self._variables = variables
         self._mentioned = mentioned
         self._portable = portable
+        self._runtime = runtime
         self._facts = {name: ResourceFacts.of(_plain(one)) for name, one in described["resources"].items()}
         self._assets = {each["name"]: each for each in described["assets"]}
         super().__init__(
@@ -147,6 +153,27 @@ class DagsterDefinitions(Definitions):
         """The secrets that the project's files name and this set's resources do not need, and what is not so here."""
         return (self._mentioned() - self.variables(name)) | (OURS - set(self.environ(name)))
 
+    def variables(self, name: str) -> set[str]:
+        """The variables that steps there need. Those of I/O managers are not among them, since ours stand in for them,
+        except where something is read that anabranch does not keep, or where one was allowed to write by itself.
+        """
+        found = super().variables(name)
+        described = self._described(name)
+        allowed = {key for key, rule in (self.rules or {}).items() if rule != "branch"}
+        external = any(each["external"] for each in described["assets"])
+        for key, one in described["resources"].items():
+            if one["manager"] and (external or key in allowed):
+                found |= set(one["variables"])
+        return found
+
+    def _described(self, name: str) -> Json:
+        return self.described if name == self.here else self._other(name)
+
+    def _hidden(self, name: str) -> set[str]:
+        """What no process there needs that uses all of its resources, its I/O managers included."""
+        used = {each for one in self._described(name)["resources"].values() for each in one["variables"]}
+        return self._mentioned() - used
+
     def environ(self, name: str) -> Mapping[str, str]:
         """Dagster's variables, as Dagster+ sets them."""
         return self._variables(name)
@@ -160,8 +187,45 @@ class DagsterDefinitions(Definitions):
             found = self._facts[name]
             if not admitted(found, self.rules):
                 error = refuse(key, found)
-                error.place = f"{facts['file']}:{facts['line']}" if facts["file"] else None
+                error.place = self._runtime.place(facts)
                 raise error
+
+    def outlets(self, name: str) -> tuple[str, ...]:
+        """The assets whose I/O manager there keeps them in a database, or in a way of its own."""
+        described = self._described(name)
+        resources = described["resources"]
+        return tuple(
+            each["name"]
+            for each in described["assets"]
+            if (one := resources.get(each["manager"])) is not None and not one["kind"].startswith(_INNER)
+        )
+
+    def deliver(
+        self,
+        parcels: Sequence[Parcel],
+        resources: str,
+        warehouse: tuple[str, Mapping[str, str]],
+        logs: Path,
+    ) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
+        """Hands published tables to the project's own I/O managers. Raises LoadError."""
+        plain = [
+            {
+                **{
+                    k: getattr(parcel, k) for k in ("name", "kind", "location", "version", "facts", "changed")
+                },
+                "key": self._assets[parcel.name]["key"],
+                "partitions": self._assets[parcel.name]["partitions"],
+            }
+            for parcel in parcels
+            if parcel.name in self._assets
+        ]
+        hidden = self._hidden(resources)
+        return self._runtime.deliver(plain, self._variables(resources), hidden, warehouse, logs)  # type: ignore[no-any-return]
+
+    def run_job(self, name: str, there: Surroundings, log: Path, place: str) -> None:
+        """Runs a job of the project in a child process. Raises DefinitionsError, StepError, LoadError."""
+        hidden = (*there.hidden, *sorted(self._hidden(there.resources)))
+        self._runtime.run_job(name, replace(there, hidden=hidden), log, place)
 
     @property
     def portable(self) -> tuple[str, Mapping[str, Any]]:

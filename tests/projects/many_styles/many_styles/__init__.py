@@ -1,0 +1,1 @@
+"""Weather readings, written in many of Dagster's styles."""
