@@ -88,6 +88,7 @@ ERRORS = ["AnabranchError"]
 RESULTS = [
     "anabranch.project.results.Status",
     "anabranch.project.results.Where",
+    "anabranch.settings.deciding.PullRequest",
     "anabranch.planning.plan.Plan",
     "anabranch.planning.plan.Step",
     "anabranch.planning.changes.Reason",

@@ -73,6 +73,9 @@ def test_it_runs_the_code_of_any_branch_with_uncommitted_edits_and_says_so(named
     assert named.run(force=True).ok
     named.switch("main")
     # The newest state was made by code that main lacks: here that counts for nothing, in production it does.
+    status = named.project.status()
+    assert (status.behind, status.behind_reason, status.next) == (0, None, "anabranch run")
+    assert "paid" in status.changed
     assert named.run().ok
     assert named.rows("paid", "local")[0]["gross"] == pytest.approx(12.0)
     named.name(None)

@@ -38,10 +38,12 @@ def status(context: Context) -> Status:
     behind_reason = None
     base_number: int | None = None
     newest = 0
+    free = here.kind == "environment" and context.environment_settings(environment.name).git_branch is None
     try:
-        base = context.base_for(environment)
-        base_number = newest = base.number
-        if not base.is_head:
+        # What has no git branch takes the code of any, whatever made its head.
+        base = None if free else context.base_for(environment)
+        base_number = newest = environment.head if base is None else base.number
+        if base is not None and not base.is_head:
             behind_reason = context.behind(environment, base).message
     except UndeterminedError as error:
         notes.append(f"{error.message}; {error.hint}")
@@ -163,7 +165,7 @@ def _next(
         return f"git {here.in_progress} --continue (or --abort)"
     if here.kind == "environment":
         if behind:
-            return "git merge what production was made by, then anabranch run"
+            return f"git merge what {here.environment} was made by, then anabranch run"
         if held:
             return "revert or mend the code, then anabranch run"
         return "anabranch run" if changed else None
