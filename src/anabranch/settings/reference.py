@@ -100,9 +100,17 @@ def known_keys(path: KeyPath) -> list[str]:
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[Reference]:
-    for name, info in _fields(model):
+    def holds(info: FieldInfo) -> Any:
         kind = _plain(info.annotation)
-        value: Any = get_args(kind)[1] if get_origin(kind) is dict else None
+        return get_args(kind)[1] if get_origin(kind) is dict else None
+
+    def is_table(field: tuple[str, FieldInfo]) -> bool:
+        return _is_model(_plain(field[1].annotation)) or holds(field[1]) is not None
+
+    # The table's own keys before tables below it, as in the file.
+    for name, info in sorted(_fields(model), key=is_table):
+        kind = _plain(info.annotation)
+        value = holds(info)
         if value is CloneSettings:
             yield from _clone_rows(f"{prefix}{name}.<name>.")
         elif _is_model(kind):
