@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from anabranch.clones import copying
+from anabranch.clones import copier, copying
 from anabranch.clones.base import CloneRecord, Surroundings
 from anabranch.clones.duckdb import DuckDB
 from anabranch.clones.sqlite import SQLite
@@ -273,7 +273,7 @@ def test_blocks_are_shared_where_the_file_system_can(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(fcntl, "ioctl", ficlone)
     (tmp_path / "one").write_bytes(b"abc")
-    assert copying.copy_file(str(tmp_path / "one"), str(tmp_path / "two")) == "reflink"
+    assert copier.copy_file(str(tmp_path / "one"), str(tmp_path / "two")) == "reflink"
     assert (asked, (tmp_path / "two").read_bytes()) == ([0x40049409], b"abc")
 
 
@@ -289,7 +289,7 @@ def test_where_it_cannot_a_copy_is_made(
         monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
     content = os.urandom(3_000_000)
     (tmp_path / "one").write_bytes(content)
-    assert copying.copy_file(str(tmp_path / "one"), str(tmp_path / "two")) == "copy"
+    assert copier.copy_file(str(tmp_path / "one"), str(tmp_path / "two")) == "copy"
     assert (tmp_path / "two").read_bytes() == content
 
 

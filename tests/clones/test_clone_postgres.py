@@ -360,6 +360,35 @@ def test_a_schema_whose_rows_are_hidden_from_some_is_refused(postgres: Server, s
     made.close()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create view public.mine as select * from copy.t",
+        "create table public.mine (a integer references copy.t)",
+        "create table public.mine () inherits (copy.t)",
+        "create table public.mine (a integer default nextval('copy.s'))",
+    ],
+)
+def test_what_others_built_on_a_schemas_copy_is_never_dropped_along(
+    postgres: Server, shop: str, statement: str
+) -> None:
+    made, one = provider(postgres.url(shop), level="schema"), record("copy")
+    with postgres.connect(shop) as db:
+        db.execute(
+            "create table t (a integer primary key, b text); create sequence s; create view v as select * from t"
+        )
+        made.open(one)
+        made.refresh(one)
+        db.execute(statement)
+        for verb in (made.drop, made.refresh):
+            with pytest.raises(CloneError, match="was built on the clone copy"):
+                verb(one)
+        assert made.exists(one)
+        db.execute(f"drop {statement.split()[1]} public.mine")
+        assert made.drop(one)
+    made.close()
+
+
 def test_others_go_on_while_a_schema_is_copied(postgres: Server, shop: str) -> None:
     made = provider(postgres.url(shop), level="schema")
     with postgres.connect(shop) as db:

@@ -30,6 +30,22 @@ _TRIES = 5
 _LOCK_TIMEOUT = "30s"
 _INTERRUPTED_DROP = -2  # pg_database.datconnlimit of a database whose DROP did not end
 
+_BUILT_ON = """
+select distinct pg_describe_object(d.classid, d.objid, d.objsubid)
+from pg_depend d
+join pg_class r on d.refclassid = 'pg_class'::regclass and r.oid = d.refobjid
+join pg_namespace n on n.oid = r.relnamespace
+left join pg_rewrite w on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
+left join pg_attrdef f on d.classid = 'pg_attrdef'::regclass and f.oid = d.objid
+left join pg_constraint k on d.classid = 'pg_constraint'::regclass and k.oid = d.objid
+left join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+left join pg_class o on o.oid = coalesce(
+    w.ev_class, f.adrelid, k.conrelid, case when d.classid = 'pg_class'::regclass then d.objid end)
+where n.nspname = %s and d.deptype = 'n' and coalesce(o.relnamespace, p.pronamespace, n.oid) <> n.oid
+order by 1
+"""
+"""What of other schemas depends on a relation of a schema: views, defaults, foreign keys, children, functions."""
+
 
 class Postgres:
     """A `Provider` for ``provider = "postgres"``."""
@@ -112,7 +128,7 @@ class Postgres:
                 self._run(f"drop database if exists {postgres_name(record.name)} with (force)")
             else:
                 with self._transaction() as connection:
-                    connection.execute(f"drop schema if exists {postgres_name(record.name)} cascade")
+                    self._drop_schema(connection, record)
             return True
 
     def exists(self, record: CloneRecord) -> bool:
@@ -288,11 +304,22 @@ class Postgres:
                 raise CloneError(
                     f"{self._parts['dbname']} has no schema {source}", place=self._around.place("schema")
                 )
-            connection.execute(f"drop schema if exists {name} cascade")
+            self._drop_schema(connection, record)
             connection.execute(f"create schema {name}")
             connection.execute(f"comment on schema {name} is {postgres_text(str(record.mark))}")
             copied = copy_schema(connection, source, record.name)
         return Made(new=True, how=copied.how, properties={"left_out": list(copied.left_out)})
+
+    def _drop_schema(self, connection: psycopg.Connection[Any], record: CloneRecord) -> None:
+        """Drops our copy, and nothing of others that was built on it: `cascade` would take that along."""
+        outside = connection.execute(_BUILT_ON, (record.name,)).fetchall()
+        if outside:
+            raise CloneError(
+                f"{outside[0][0]} was built on the clone {record.name}, and is not part of it",
+                hint="drop it, or move it into the clone's schema; then run the same command again",
+                outside=[what for (what,) in outside],
+            )
+        connection.execute(f"drop schema if exists {postgres_name(record.name)} cascade")
 
     # both
 
