@@ -427,16 +427,11 @@ class Context:
         """How partitions that two sides have made become one table, written as the sandbox's."""
 
         def merged(own: Entry, old: Entry, new: Entry) -> Entry:
-            from anabranch.lake.storage import Scope, Storage
+            from anabranch.lake.storage import Scope
             from anabranch.running.merge import merge_partitions
 
-            place = self.place
-            storage = Storage(
-                place.warehouse,
-                properties=place.properties,
-                scope=Scope.sandbox(str(sandbox.properties["storage"])),
-            )
-            return merge_partitions(storage, own, old, new)
+            scope = Scope.sandbox(str(sandbox.properties["storage"]))
+            return merge_partitions(self.storage(scope), own, old, new)
 
         return merged
 

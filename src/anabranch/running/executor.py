@@ -616,15 +616,12 @@ class Executor:
     def _start_cut(self, key: str, step: Step) -> None:
         """Takes over what others have computed, and puts the rest into tasks."""
         assert step.partitions is not None
-        from anabranch.lake.storage import Storage
-
-        template = self.conditions.template
         cut = Cut(
             self.graph[key],
             step.partitions,
             self.planner.view.get(key),
             self._version_before(key),
-            Storage(template.warehouse, properties=template.properties, scope=template.scope),
+            self.conditions.template.storage(),
         )
         self._cuts[key] = cut
         self._cut_steps[key] = step

@@ -111,10 +111,9 @@ class Preparation:
         )
 
     def _table(self, entry: Entry) -> Table:
-        from anabranch.lake.storage import Storage
         from anabranch.lake.tables import Table
 
-        storage = Storage(self.place.warehouse, properties=self.place.properties)
+        storage = self.place.storage()
         return Table(entry.key, entry.location, storage, version=entry.version)
 
     def guard(self, world: World, environment: Branch) -> Guard:
@@ -147,9 +146,7 @@ class Preparation:
         def states(entry: Entry) -> PartitionMap | None:
             if entry.location not in maps:
                 if not storage:
-                    from anabranch.lake.storage import Storage
-
-                    storage.append(Storage(self.place.warehouse, properties=self.place.properties))
+                    storage.append(self.place.storage())
                 maps[entry.location] = partition_map(storage[0], entry)
             return maps[entry.location]
 

@@ -237,13 +237,13 @@ class Runner(Preparation):
 
     def _merged(self, branch: Branch, environment: Branch) -> dict[str, Entry]:
         """Own tables of which somebody has published further partitions meanwhile, with these in them."""
-        from anabranch.lake.storage import Scope, Storage
+        from anabranch.lake.storage import Scope
 
         assert branch.base is not None
         own = {key: entry for key, entry in self.catalog.own(branch.point).items() if entry is not None}
         old = self.catalog.entries(Point(environment.id, branch.base), own)
         new = self.catalog.entries(environment.point, own)
-        storage = Storage(self.place.warehouse, properties=self.place.properties, scope=Scope.environment())
+        storage = self.place.storage(Scope.environment())
         return {
             key: merge_partitions(storage, entry, old[key], new[key])
             for key, entry in own.items()
@@ -566,10 +566,10 @@ class Runner(Preparation):
         result: RunResult,
         resources: str,
     ) -> Lineage:
-        from anabranch.lake.storage import SANDBOXES, Scope, Storage
+        from anabranch.lake.storage import SANDBOXES
 
         place, pipeline = self.place, self.workspace.pipeline
-        storage = Storage(place.warehouse, properties=place.properties, scope=Scope.read_only())
+        storage = place.storage()
         key = config.api_key or os.environ.get("OPENLINEAGE_API_KEY", "")
         secrets = [*self._secrets(resources), key]
         environment, own = result.target, None

@@ -94,6 +94,12 @@ class StepTask:
         """The asset that it is about, or the check."""
         return self.asset or self.key
 
+    def storage(self) -> Storage:
+        """The warehouse, under the scope of the step."""
+        from anabranch.lake.storage import Storage
+
+        return Storage(self.warehouse, properties=self.properties, scope=self.scope)
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -160,10 +166,8 @@ def run_step(
 def _run(
     pipeline: Pipeline, task: StepTask, on_progress: Callable[[int], None] | None, root: Path
 ) -> dict[str, Any]:
-    from anabranch.lake.storage import Storage
-
     assert task.scope is not None
-    storage = Storage(task.warehouse, properties=task.properties, scope=task.scope)
+    storage = task.storage()
     sources = {key: source.open(storage) for key, source in task.inputs.items()}
     if task.kind == "check":
         from anabranch.checks import run_check

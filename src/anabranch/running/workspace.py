@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Catalog, RunState
 from anabranch.dataclass import dataclass, field
@@ -20,6 +20,9 @@ from anabranch.running.retry import RetryPolicy
 from anabranch.running.secrecy import Withheld
 from anabranch.running.timeline import summary
 from anabranch.running.worker import TEARDOWN, Project
+
+if TYPE_CHECKING:
+    from anabranch.lake.storage import Scope, Storage
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class Place:
     withheld: Withheld = field(default_factory=Withheld)
     secrets: tuple[str, ...] = ()
     unmasked_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def storage(self, scope: Scope | None = None) -> Storage:
+        """The warehouse; read-only unless a scope is given."""
+        from anabranch.lake.storage import Scope, Storage
+
+        return Storage(self.warehouse, properties=self.properties, scope=scope or Scope.read_only())
 
 
 @dataclass(frozen=True)
