@@ -59,6 +59,9 @@ def dev(face: Face, port: int, host: str) -> Reply:
     where = project.context.require()
     home = project.context.folder / "dagster"
     home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        # Nothing is told to anybody unless the user says so.
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
     url = f"http://{host}:{port}"
     face.err([line("Dagster's web UI for ", key(where.name or ""), " at ", key(url)), hint("Ctrl-C ends it")])
     root = project.context.root
