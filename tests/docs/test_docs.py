@@ -149,7 +149,9 @@ def test_every_verb_of_a_project_is_documented_and_has_the_commands_name():
         if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
             assert f"#### project.{name}\n" in text
             assert value.__doc__
-    faces = {"init", "completion", "version", "sandbox", "sandbox shell"}
+    faces = {"init", "completion", "version", "sandbox", "sandbox shell", "dagster", "dagster dev"}
+    assert "#### project.deliver\n" in text, "`dagster deliver` is the project's own verb"
+    faces |= {"dagster deliver"}
     for command in set(all_commands()) - faces:
         assert f"#### project.{command.replace(' ', '.')}\n" in text
 
