@@ -131,6 +131,14 @@ class Bench:
         """As a user runs it; all steps."""
         return self.call("-m", "anabranch", "run", "--force")
 
+    def edited(self) -> tuple[float, float]:
+        """The same after an edit of the project's file, so that what Dagster makes of it is asked anew."""
+        file = self.folder / "shop" / "definitions.py"
+        file.write_text(f"{file.read_text()}# an edit\n")
+        words = "git -c user.name=b -c user.email=b@b commit -q -a -m Edit"
+        subprocess.run(words.split(), cwd=self.folder, check=True)
+        return self.anabranch()
+
     def processes(self) -> tuple[float, float]:
         """Dagster, each step in a process of its own."""
         return self.call("-m", "dagster", "job", "execute", "-m", "shop.definitions", "-j", "all")
@@ -148,6 +156,7 @@ def measure(shape: str, manager: str, repeat: int) -> None:
         bench = Bench(folder / "project", shape, manager)
         ways = {
             "anabranch run": bench.anabranch,
+            "anabranch run, edited": bench.edited,
             "dagster, a process each": bench.processes,
             "dagster, one process": bench.in_process,
         }
@@ -162,10 +171,11 @@ def measure(shape: str, manager: str, repeat: int) -> None:
             name: [statistics.median(each) for each in zip(*values, strict=True)]
             for name, values in taken.items()
         }
-        own = medians["anabranch run"]
+        own, edited = medians["anabranch run"], medians["anabranch run, edited"]
         print(f"{shape}, {manager}: anabranch run the first time {cold:.2f} s")
         for name, (wall, cpu) in medians.items():
             times = f"   {own[0] / wall:.2f} x, {own[1] / cpu:.2f} x"
+            times += f"; edited {edited[0] / wall:.2f} x, {edited[1] / cpu:.2f} x"
             print(f"  {name:24} {wall:6.2f} s, {cpu:6.2f} s of processors{times}", flush=True)
     finally:
         shutil.rmtree(folder)
