@@ -31,7 +31,8 @@ def orders(context: dg.AssetExecutionContext) -> pd.DataFrame:
     \"\"\"What was ordered.\"\"\"
     context.log.info("fetching orders")
     frame = pd.DataFrame({"order_id": [1, 2, 3], "city": ["Ulm", "Bonn", "Ulm"], "total": [10.0, 20.0, 30.0]})
-    context.add_output_metadata({"rows": len(frame)})
+    code = context.assets_def.code_versions_by_key[context.asset_key]
+    context.add_output_metadata({"rows": len(frame), "code": code})
     return frame
 
 

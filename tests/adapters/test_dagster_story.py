@@ -48,7 +48,9 @@ def test_what_dagster_tells_is_in_the_steps_record(shop: Shop):
     assert shop.run().ok
     context = shop.project.context
     facts = context.entry("orders", context.resolve("production")).provenance.extra["facts"]
-    assert facts["metadata"] == {"rows": 3}
+    assert facts["metadata"]["rows"] == 3
+    described = context.workspace.pipeline.definitions.described["assets"]
+    assert facts["metadata"]["code"] == next(a["code"]["hash"] for a in described if a["name"] == "orders")
     assert facts["type"] == "pandas.DataFrame"
     (events,) = (shop.path / ".anabranch" / "runs").glob("*/orders.dagster.jsonl")
     told = [json.loads(line) for line in events.read_text().splitlines()]

@@ -136,6 +136,7 @@ def ask(
                 pass_fds=[theirs],
                 env=dict(environ),
                 cwd=root,
+                start_new_session=True,  # Ctrl-C is ours: we end it, and it prints no traceback
             )
         finally:
             os.close(theirs)

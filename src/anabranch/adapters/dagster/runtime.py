@@ -261,7 +261,7 @@ class Runtime:
             made: Any = type(definition).dagster_internal_init(**attributes)
             if check is None:
                 made = made.map_asset_specs(
-                    lambda spec: spec.replace_attributes(code_version=_version(self.assets, self.names, spec))
+                    lambda spec: spec.replace_attributes(code_version=self._version(spec))
                 )
             around = self._upstream(definition)
             io_manager = bound.get("io_manager") or self._manager("io_manager", None, desk, owner, stack)
@@ -286,6 +286,13 @@ class Runtime:
                     ).resolve_job_def("check"),
                     desk,
                 )
+
+    def _version(self, spec: Any) -> str:
+        """The fingerprint of an asset's code, and of the resources that it uses."""
+        from anabranch.adapters.dagster.stubs import whole_code
+
+        asset = self.assets[self.names[tuple(spec.key.path)]]
+        return whole_code(asset["code"], [self.plain["code"].get(name) for name in asset["resources"]]).hash
 
     def _upstream(self, definition: Any) -> list[Any]:
         """What an op reads, as assets that somebody else makes, so that Dagster knows their partitions."""

@@ -271,7 +271,7 @@ def _asset(facts: Json, code: Json, make: Make) -> Asset:
         error.place = error.place or f"{facts['file']}:{facts['line']}"
         raise
     found.known = Known(
-        _code(facts["code"], [code.get(name) for name in facts["resources"]]), facts["config"]
+        whole_code(facts["code"], [code.get(name) for name in facts["resources"]]), facts["config"]
     )
     return found
 
@@ -292,7 +292,7 @@ def _check(facts: Json, code: Json, judge: Callable[..., Any]) -> Check:
     return found
 
 
-def _code(own: Json, resources: Sequence[Json | None]) -> CodeFingerprint:
+def whole_code(own: Json, resources: Sequence[Json | None]) -> CodeFingerprint:
     """An asset's code and that of the resources that it uses."""
     reached = [one["code"] for one in resources if one is not None and one["code"]]
     parts: dict[str, Part] = {}
