@@ -38,7 +38,8 @@ $(READY): pyproject.toml
 	    $$found -m venv --clear $(VENV); \
 	fi; \
 	echo "installing into $(VENV); the first time takes a minute or two"; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --editable '.[dev]'; \
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; \
 	touch $(READY)
 
 compile: $(READY) ## Bytecode, as an installed package has it: where Python may not write it, each start pays for it.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import unittest
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from git_repo import GitRepo
 
@@ -15,6 +16,17 @@ settings.register_profile(
     "shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("shared-machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Takes the tests that run much Python out of the measured coverage: it doubles their time, and others reach the same."""
+    for item in items:
+        heavy = item.get_closest_marker("slow") is not None or "docs" in item.path.parts
+        machine = isinstance(item, pytest.Function) and (
+            is_hypothesis_test(item.obj) or (item.cls is not None and issubclass(item.cls, unittest.TestCase))
+        )
+        if heavy or machine:
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session", autouse=True)
