@@ -155,6 +155,14 @@ def assemble(
     ]
     types = kinds(fields)
     target = Content.empty(arrow_schema({"fields": fields}))
+    forms: dict[int, str] = {}  # slices that were written together share one schema
+
+    def form(files: PartitionFiles) -> str:
+        schema = files.schema or fields
+        if id(schema) not in forms:
+            forms[id(schema)] = form_of({"fields": list(schema)})
+        return forms[id(schema)]
+
     pieces = [
         _Piece(
             PartitionState(
@@ -164,7 +172,7 @@ def assemble(
                 making[0],
                 inputs,
                 values_of(layout, files.slice, types),
-                form_of({"fields": list(files.schema or fields)}),
+                form(files),
                 len(files.entries),
                 files.bytes,
                 *kept_columns(files.columns),

@@ -138,6 +138,9 @@ class _Cursor:
 
 
 def _write_long(out: bytearray, value: int) -> None:
+    if 0 <= value < 64:  # most of them: ids, counts, lengths
+        out.append(value << 1)
+        return
     value = (value << 1) ^ (value >> 63)
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -201,7 +201,9 @@ def _sorted(table: pa.Table, partitions: Partitions, group: Sequence[Part]) -> l
         found = pc.index_in(column.cast(pa.string()), value_set=pa.array([cut.parts[0] for cut in cuts]))
         places = found.fill_null(len(cuts)).to_numpy()
     elif pa.types.is_date32(column.type) and all(window is not None for window in windows):
-        days = column.cast(pa.int32()).fill_null(np.iinfo(np.int32).min).to_numpy()
+        # Without a day is before all days.
+        numbers = column.combine_chunks().cast(pa.int32())
+        days = pc.coalesce(numbers, pa.scalar(np.iinfo(np.int32).min, pa.int32())).to_numpy()
         lows, highs = (
             np.array([each[end].date().toordinal() - _EPOCH for each in windows]) for end in (1, 2)
         )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 
 import click
@@ -77,11 +78,25 @@ def dev(face: Face, port: int, host: str) -> Reply:
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        code = process.wait()
-        code = 0 if code in (0, 130, -signal.SIGINT) else code
+        code = 0
+    finally:
+        _end(process)
     told = {"url": url, "target": where.name, "code": code}
     return Reply(told, lambda: [line("it has ended")], code=0 if code == 0 else 1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process and all that it has started, softly at first."""
+    process.send_signal(signal.SIGINT)
+    for patience, more in ((20, signal.SIGTERM), (5, signal.SIGKILL)):
+        try:
+            process.wait(patience)
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, more)
+    process.wait()
+    with suppress(ProcessLookupError):  # its servers, if it went without them
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @verb("deliver", shape=DELIVER)
