@@ -104,7 +104,7 @@ def errors(result) -> str:
 def world(repo: Callable[..., GitRepo], tmp_path: Path) -> Iterator[World]:
     files = {
         "anabranch.toml": SETTINGS,
-        ".gitignore": ".anabranch/\n",
+        ".gitignore": ".anabranch/\n__pycache__/\n",
         "native/__init__.py": "",
         "native/definitions.py": "import anabranch as ab\ndefs = ab.Definitions()\n",
     }

@@ -48,6 +48,8 @@ def test_the_web_ui_shows_the_assets_and_ends_on_ctrl_c(shop: Shop):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, Ctrl-C is ignored by them and all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         end = time.monotonic() + 150

@@ -150,7 +150,7 @@ def failure(result) -> Any:
 def served(repo: Callable[..., GitRepo], tmp_path: Path) -> Iterator[Served]:
     files = {
         "anabranch.toml": SETTINGS,
-        ".gitignore": ".anabranch/\n",
+        ".gitignore": ".anabranch/\n__pycache__/\n",
         "shopfront/__init__.py": "",
         "shopfront/definitions.py": DEFINITIONS,
     }
