@@ -33,8 +33,6 @@ ODOMETERS = """
         (select sum(miles) from odometers),
         (select sum(distance) from clean_flights where not cancelled and tailnum is not null)
 """
-TAIL_NUMBERS = "select tailnum from planes union select tailnum from flights where tailnum is not null"
-FLIGHTS_OF_KNOWN_PLANES = "select count(*) from flights join planes using (tailnum)"
 
 
 class BrokenPromiseError(Exception):
@@ -341,48 +339,8 @@ def look_back(stage: Stage) -> None:
     stage.anabranch("sql", question, "--at", "production@3")
 
 
-def hide_who_flew(stage: Stage) -> None:
-    stage.chapter(10, "Staging: production's shape, without its tail numbers")
-    stage.environ["STAGING_MASK_KEY"] = "a key that only this demo knows"
-    stage.anabranch("sync", "staging", lines=6, expect=["published as staging@1"])
-    stage.anabranch("sql", "select * from odometers order by miles desc limit 2", "--at", "staging")
-    canaries = {
-        row[0] for row in stage.read(lambda project: project.sql(TAIL_NUMBERS, at="production").fetchall())
-    }
-    values, joined = stage.read(lambda project: texts_of(project, "staging", canaries))
-    promise(len(canaries) > 4_000, "there is something to look for")
-    promise(not values, f"no tail number is in staging: {sorted(values)[:3]}")
-    of_production = stage.read(
-        lambda project: project.sql(FLIGHTS_OF_KNOWN_PLANES, at="production").fetchall()
-    )
-    promise(joined == of_production, "joins find the same partners")
-    stage.say(
-        f"None of {len(canaries):,} tail numbers is in any table of staging, and a join by them finds what it found.",
-        "32",
-    )
-
-
-def texts_of(project: ab.Project, ref: str, canaries: set[str]) -> tuple[set[str], list[tuple[int]]]:
-    """Which of the canaries stand in any table of a ref, alone or within a text, and what a join finds there."""
-    import re
-
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    plate = re.compile(r"\bN\d[0-9A-Z]{1,4}\b|\bD9\d{2}[A-Z]{2}\b")
-    found: set[str] = set()
-    for key, entry in project.tables(ref).items():
-        promise(entry.kind == "table", f"{key} of {ref} is a table: files are left out")
-        table = project.table(key, at=ref).to_arrow()
-        for column in table.columns:
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                texts = pc.unique(column).drop_null().to_pylist()
-                found |= canaries & {*texts, *plate.findall("\n".join(texts))}
-    return found, project.sql(FLIGHTS_OF_KNOWN_PLANES, at=ref).fetchall()
-
-
 def clean_up(stage: Stage) -> None:
-    stage.chapter(11, "Clean up")
+    stage.chapter(10, "Clean up")
     stage.anabranch("sandbox", "list", lines=6)
     for name in ("fix-delays", "routes", "bad-days"):
         stage.anabranch("sandbox", "close", name, "--yes", lines=2)
@@ -432,7 +390,6 @@ STORY = (
     promote_code_first,
     land_the_stale_branch,
     look_back,
-    hide_who_flew,
     clean_up,
 )
 
