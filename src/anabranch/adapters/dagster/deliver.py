@@ -6,15 +6,13 @@ returns what was published. So the manager finds everything in its context as it
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anabranch.errors import AnabranchError
+from anabranch.adapters.dagster.answering import answer
 
 
 def deliver(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,17 +112,5 @@ def _told(name: str, error: BaseException, root: Path) -> dict[str, Any]:
     return {"message": f"{name}: {type(cause).__name__}: {cause}", "place": place, "traceback": text}
 
 
-def main() -> None:
-    """Reads a request from stdin and writes the answer to the descriptor that the only argument names."""
-    request = json.loads(sys.stdin.buffer.read())
-    answer: dict[str, Any]
-    try:
-        answer = deliver(request)
-    except AnabranchError as error:
-        answer = {"error": {"class": type(error).__name__, **error.to_dict()["error"]}}
-    with os.fdopen(int(sys.argv[1]), "wb") as out:
-        out.write(json.dumps(answer, default=str).encode())
-
-
 if __name__ == "__main__":
-    main()
+    answer(deliver)

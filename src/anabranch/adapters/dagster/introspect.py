@@ -7,13 +7,13 @@ stderr, the answer through a pipe of its own.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from anabranch.adapters.dagster.answering import answer
 from anabranch.adapters.dagster.kept import FORMAT, listing, sha256, variable
 from anabranch.errors import AnabranchError
 
@@ -145,17 +145,5 @@ def _distributions(described: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def main() -> None:
-    """Reads a request from stdin and writes the answer to the descriptor that the only argument names."""
-    request = json.loads(sys.stdin.buffer.read())
-    answer: dict[str, Any]
-    try:
-        answer = look(request)
-    except AnabranchError as error:
-        answer = {"error": {"class": type(error).__name__, **error.to_dict()["error"]}}
-    with os.fdopen(int(sys.argv[1]), "wb") as out:
-        out.write(json.dumps(answer, default=str).encode())
-
-
 if __name__ == "__main__":
-    main()
+    answer(look)

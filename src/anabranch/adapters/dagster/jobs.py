@@ -6,15 +6,14 @@ event in anabranch.toml has said that it may act outside.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anabranch.errors import AnabranchError, DefinitionsError, StepError
+from anabranch.adapters.dagster.answering import answer
+from anabranch.errors import DefinitionsError, StepError
 from anabranch.names import did_you_mean
 
 
@@ -65,17 +64,5 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
 
 
-def main() -> None:
-    """Reads a request from stdin and writes the answer to the descriptor that the only argument names."""
-    request = json.loads(sys.stdin.buffer.read())
-    answer: dict[str, Any]
-    try:
-        answer = run(request)
-    except AnabranchError as error:
-        answer = {"error": {"class": type(error).__name__, **error.to_dict()["error"]}}
-    with os.fdopen(int(sys.argv[1]), "wb") as out:
-        out.write(json.dumps(answer, default=str).encode())
-
-
 if __name__ == "__main__":
-    main()
+    answer(run)
