@@ -219,7 +219,8 @@ class Session:
         self.folder = self.scratch / "home"
         self.folder.mkdir()
         self._stack.enter_context(_restored_process())
-        for name in [n for n in os.environ if n.startswith(("GIT_", "ANABRANCH_"))]:
+        others = ("GIT_", "GITHUB_", "CI_", "GITLAB_", "DAGSTER_", "ANABRANCH_")
+        for name in [n for n in os.environ if n == "CI" or n.startswith(others)]:
             del os.environ[name]
         os.environ |= {
             "HOME": str(self.folder),

@@ -33,13 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def isolated_git() -> Iterator[None]:
     """No test sees the user's git configuration, nor the variables of a hook or of CI that the tests may run in."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("GIT_")]:
-            patch.delenv(name)
-        for name in [
-            name
-            for name in os.environ
-            if name.startswith(("GITHUB_", "CI_", "GITLAB_", "DAGSTER_", "ANABRANCH_"))
-        ]:
+        ours = ("GIT_", "GITHUB_", "CI_", "GITLAB_", "DAGSTER_", "ANABRANCH_")
+        for name in [name for name in os.environ if name == "CI" or name.startswith(ours)]:
             patch.delenv(name)
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")

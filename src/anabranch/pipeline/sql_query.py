@@ -139,7 +139,7 @@ def _parse(query: str, name: str, dialect: str) -> Query:
         tokens = Dialect.get_or_raise(dialect).tokenize(query)
         statements = [
             s
-            for s in sqlglot.parse(query, dialect=dialect)
+            for s in sqlglot.parse(_from_for_table(query, tokens), dialect=dialect)
             if s is not None and not isinstance(s, exp.Semicolon)
         ]
     except errors.TokenError:
@@ -178,6 +178,21 @@ def _parse(query: str, name: str, dialect: str) -> Query:
         reads=column_reads(statement, tokens, named),
         aliases=tuple(sorted(aliases(statement))),
     )
+
+
+def _from_for_table(query: str, tokens: list[Any]) -> str:
+    """The query with ``FROM  orders`` in place of ``TABLE orders``, which means the same; all else stays in its column.
+
+    Some versions of sqlglot take the statement for a column called ``table``, and then an input would be missed.
+    """
+    from sqlglot import TokenType as T
+
+    opens = {T.L_PAREN, T.R_PAREN, T.SEMICOLON, T.UNION, T.EXCEPT, T.INTERSECT, T.ALL, T.DISTINCT}
+    for i, token in enumerate(tokens[:-1]):
+        starts = i == 0 or tokens[i - 1].token_type in opens
+        if token.token_type is T.TABLE and starts and tokens[i + 1].token_type in (T.VAR, T.IDENTIFIER):
+            query = f"{query[: token.start]}FROM {query[token.end + 1 :]}"
+    return query
 
 
 def _refuse_others(statement: exp.Expr, name: str) -> None:
