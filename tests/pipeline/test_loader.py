@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from anabranch.errors import (
     LoadError,
     SignatureError,
 )
-from anabranch.pipeline import loader
 from anabranch.pipeline.definitions import Definitions
 from anabranch.pipeline.loader import Loaded, load_definitions
 
@@ -29,12 +29,12 @@ from anabranch.pipeline.definitions import Definitions
 
 @pytest.fixture(autouse=True)
 def interpreter() -> Iterator[None]:
-    """Leaves the interpreter as it was, and what the loader remembers of it."""
-    modules, path, finders, added = set(sys.modules), list(sys.path), list(sys.meta_path), list(loader._added)
+    """Leaves the interpreter as it was."""
+    modules, path, finders = set(sys.modules), list(sys.path), list(sys.meta_path)
     yield
     for name in set(sys.modules) - modules:
         del sys.modules[name]
-    sys.path[:], sys.meta_path[:], loader._added[:] = path, finders, added
+    sys.path[:], sys.meta_path[:] = path, finders
 
 
 class Project:
@@ -122,6 +122,30 @@ def test_a_module_that_is_gone_is_gone(project):
     (project.root / "helper.py").unlink()
     with pytest.raises(LoadError, match="No module named 'helper'"):
         project.load()
+
+
+def test_a_package_of_that_name_from_elsewhere_does_not_hide_the_projects(tmp_path):
+    elsewhere = Project(tmp_path / "elsewhere")
+    elsewhere.write({"flights/__init__.py": "", "flights/other.py": ""})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(elsewhere.root)
+        importlib.import_module("flights.other")
+    project = Project(tmp_path / "one")
+    project.write({"flights/defs.py": simple("1")})
+    assert project.value("flights.defs") == 1
+
+
+def test_a_folder_that_a_load_lent_to_the_path_goes_with_the_next_whatever_was_restored_between(tmp_path):
+    one, two = Project(tmp_path / "one"), Project(tmp_path / "two")
+    one.write({"flights/__init__.py": "", "flights/defs.py": simple("1")})
+    two.write({"flights/defs.py": simple("2")})
+    other = Project(tmp_path / "other")
+    other.write({"defs.py": simple("3")})
+    assert one.value("flights.defs") == 1
+    path = list(sys.path)
+    assert other.value() == 3
+    sys.path[:] = path
+    assert two.value("flights.defs") == 2
 
 
 @pytest.mark.parametrize("package", [{}, {"flights/__init__.py": ""}])

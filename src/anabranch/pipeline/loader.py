@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
 _SKIPPED = {".venv", "venv", "site-packages", "node_modules", ".anabranch", ".tox", ".nox"}
 _NATIVE = re.compile(rb"^\s*(?:import|from)\s+anabranch\b(?!\.adapters)", re.MULTILINE)
 _LOCK = threading.RLock()
-_added: list[str] = []
-"""Folders that the last load put onto `sys.path`."""
+
+
+class _Lent(str):
+    """A folder that a load has put onto `sys.path`; one that stood there before is the user's."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,20 @@ class _FreshLoader(importlib.machinery.SourceFileLoader):
         self._finder.note(path, source)
         code: CodeType = self.source_to_code(source, path)
         return code
+
+
+_LIBRARY = f"{os.path.dirname(os.__file__)}{os.sep}"  # noqa: PTH120 - a text to compare with
+_INSTALLED = re.compile(rf"(?:{re.escape(_LIBRARY)}|.*[/\\\\](?:site|dist)-packages\b)")
+
+
+def _resolved(folder: str) -> Path:
+    """The real path of a folder of modules; that of an installed package stays what it is while a process lives."""
+    return _resolved_once(folder) if _INSTALLED.match(folder) else Path(folder).resolve()
+
+
+@cache
+def _resolved_once(folder: str) -> Path:
+    return Path(folder).resolve()
 
 
 class ProjectFinder:
@@ -89,10 +108,10 @@ class ProjectFinder:
     def owns(self, file: str) -> bool:
         """Whether a file is the project's own."""
         folder, name = os.path.split(file)
-        if not name or Path(file).is_symlink():
+        if not name or os.path.islink(file):  # noqa: PTH114 - asked of thousands of modules
             return self._is_own(Path(file).resolve())
         if folder not in self._folders:
-            self._folders[folder] = self._is_own(Path(folder).resolve())
+            self._folders[folder] = self._is_own(_resolved(folder))
         return self._folders[folder] and name not in _SKIPPED
 
     def _is_own(self, path: Path) -> bool:
@@ -159,7 +178,7 @@ def import_project(
     """Imports the module of a target anew: the module, and each executed project file. Raises LoadError, CodeChangedError."""
     with _LOCK:
         finder = ProjectFinder(root, expected)
-        _forget(finder)
+        _forget(finder, target.partition(":")[0].partition(".")[0], source)
         _install(finder, source)
         return _import(target.partition(":")[0], target, root, source), finder.files
 
@@ -188,16 +207,20 @@ def _install(finder: ProjectFinder, source: Sequence[Path]) -> None:
     sys.meta_path.insert(0, finder)
     folders = [str(folder) for folder in source]
     # What another project's load added would lend this one its modules; what stood there before any load is the user's.
-    gone = {*folders, *_added}
-    _added[:] = [folder for folder in folders if folder in _added or folder not in sys.path]
-    sys.path[:] = folders + [p for p in sys.path if p not in gone]
+    users = [p for p in sys.path if not isinstance(p, _Lent)]
+    sys.path[:] = [folder if folder in users else _Lent(folder) for folder in folders]
+    sys.path += [p for p in users if p not in folders]
     importlib.invalidate_caches()
 
 
-def _forget(finder: ProjectFinder) -> None:
-    """Takes modules of this project, and those another project left under a finder of ours, out of `sys.modules`."""
+def _forget(finder: ProjectFinder, package: str, source: Sequence[Path]) -> None:
+    """Takes modules of this project, and those another project left under a finder of ours, out of `sys.modules`.
+
+    A package of the same name from elsewhere that the process has imported goes, too: a fresh process would not see it.
+    """
     finders = [finder, *(f for f in sys.meta_path if isinstance(f, ProjectFinder))]
     gone: dict[str, ModuleType] = {}
+    ours_to_be = any((folder / package).is_dir() or (folder / f"{package}.py").is_file() for folder in source)
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
         origin = getattr(spec, "origin", None)
@@ -205,13 +228,14 @@ def _forget(finder: ProjectFinder) -> None:
             continue
         ours = isinstance(getattr(spec, "loader", None), _FreshLoader)
         own = isinstance(origin, str) and origin.endswith(".py") and finder.owns(origin)
-        if ours or own or _is_stale_namespace(spec, finders):
+        hides = ours_to_be and name.partition(".")[0] == package
+        if ours or own or hides or _is_stale_namespace(spec, finders):
             gone[name] = sys.modules.pop(name)
     for name, module in gone.items():
         # ``from package import module`` takes the attribute of a package that stays.
-        package, _, last = name.rpartition(".")
-        if getattr(sys.modules.get(package), last, None) is module:
-            delattr(sys.modules[package], last)
+        above, _, last = name.rpartition(".")
+        if getattr(sys.modules.get(above), last, None) is module:
+            delattr(sys.modules[above], last)
 
 
 def _is_stale_namespace(spec: Any, finders: Sequence[ProjectFinder]) -> bool:

@@ -274,14 +274,16 @@ class Preparation:
     def _pool(self, options: RunOptions, resources: str, size: int) -> Iterator[Pool]:
         definitions = self.workspace.pipeline.definitions
         foreign = foreign_variables(definitions, resources, self.place.withheld, os.environ)
-        pool: Pool
         if options.in_process:
-            pool = InlinePool(
-                self.workspace.pipeline,
-                self.workspace.project.root,
-                foreign,
-                definitions.environ(resources),
-            )
+            from anabranch.diff.engine import shared_engine
+
+            with shared_engine():
+                yield InlinePool(
+                    self.workspace.pipeline,
+                    self.workspace.project.root,
+                    foreign,
+                    definitions.environ(resources),
+                )
         else:
             processes = ProcessPool(
                 replace(
@@ -293,12 +295,11 @@ class Preparation:
                 ),
                 options.workers or definitions.workers or os.cpu_count() or 1,
             )
-            processes.warm(size)
-            pool = processes
-        try:
-            yield pool
-        finally:
-            pool.close()
+            try:
+                processes.warm(size)
+                yield processes
+            finally:
+                processes.close()
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:
