@@ -14,6 +14,10 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 TARGET = "snowflake.connector.connection"
+UNUSED = (
+    "snowflake.core",
+    "snowflake.snowpark",
+)  # which dagster_snowflake imports, for five seconds, to have names of types
 VARIABLE = "SNOWFLAKE_DOUBLE"
 
 
@@ -60,8 +64,25 @@ class _Loader:
         redirect(module)
 
 
+class _Nothing:
+    """Makes a package of any names, each of them a type of which nobody makes an instance."""
+
+    def create_module(self, spec: Any) -> Any:
+        return None
+
+    def exec_module(self, module: Any) -> None:
+        def made(name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return type(name, (), {"__init__": None})
+
+        module.__getattr__ = made
+
+
 class _Finder:
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name.startswith(UNUSED) and os.environ.get(VARIABLE):
+            return importlib.machinery.ModuleSpec(name, _Nothing(), is_package=True)
         if name != TARGET:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
