@@ -312,6 +312,7 @@ def _change(path: str, kind: str) -> dict[str, Any]:
 class _Handler(BaseHTTPRequestHandler):
     double: LakeFS
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None:
         """Says nothing."""

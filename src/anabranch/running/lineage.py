@@ -385,7 +385,9 @@ class _Sender:
 def _client_config(config: LineageConfig) -> dict[str, Any] | None:
     """What the client is told; None: it finds its own variables."""
     if config.url is not None:
-        transport: dict[str, Any] = {"type": "http", "url": config.url, "timeout": 5}
+        # Of itself the client tries for ten seconds, in which a run whose work is done would wait.
+        retry = {"total": 2, "connect": 2, "read": 2}
+        transport: dict[str, Any] = {"type": "http", "url": config.url, "timeout": 5, "retry": retry}
         if config.api_key:
             transport["auth"] = {"type": "api_key", "apiKey": config.api_key}
         return {"transport": transport}
