@@ -16,6 +16,7 @@ import pytest
 from story_shop import SETTINGS
 
 from anabranch.errors import SecretError
+from anabranch.running.lineage import Lineage
 
 KEY = "k3y-of-the-server"
 
@@ -224,6 +225,12 @@ def test_every_event_is_one_by_the_clients_own_model(make_shop, server):
 # what does not go well
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setitem(Lineage.__init__.__kwdefaults__, "patience", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_is_away_fails_nothing_and_is_told_once(make_shop, server):
     server.close()
     shop = make_shop(settings=settings(server))
@@ -235,6 +242,7 @@ def test_a_server_that_is_away_fails_nothing_and_is_told_once(make_shop, server)
     assert [event.data["message"] for event in events if event.kind == "warning"] == [warning]
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [401, 503])
 def test_a_server_that_refuses_fails_nothing_and_is_told(make_shop, server, status):
     server.status = status
