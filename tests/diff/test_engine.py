@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from anabranch.diff import diff_tables
+from anabranch.diff import diff_tables, engine
 from anabranch.diff.engine import open_engine, shared_engine
 
 FOREVER = "SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE a.range % 7 = b.range"
@@ -140,6 +140,29 @@ def test_a_shared_engine_keeps_to_the_limits_of_each_comparison(tmp_path):
         after.execute("CREATE TABLE t AS SELECT 1 AS n")
         with pytest.raises(duckdb.CatalogException):
             beside.rows("SELECT n FROM t")
+
+
+def test_a_shared_engine_spills_where_it_is_told_to_unless_a_comparison_says_more(tmp_path):
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    mine.mkdir()
+    theirs.mkdir()
+    with shared_engine(theirs):
+        with open_engine() as one:
+            assert one.rows("SELECT current_setting('temp_directory')")[0][0].startswith(str(theirs))
+        with open_engine(temp_directory=mine) as other:
+            assert other.rows("SELECT current_setting('temp_directory')")[0][0].startswith(str(mine))
+    assert [*mine.iterdir(), *theirs.iterdir()] == []
+
+
+def test_a_shared_engine_that_has_failed_is_replaced(tmp_path):
+    with shared_engine(tmp_path):
+        with open_engine() as first:
+            first.execute("CREATE TABLE one AS SELECT 1 AS n")
+        # Nothing makes DuckDB fail within at will; a database that was closed answers no more than one that has failed.
+        for database in engine._SHARED.get().databases.values():
+            database.close()
+        with open_engine() as second:
+            assert second.rows("SELECT 1") == [(1,)]
 
 
 def test_a_shared_engine_ends_although_a_comparison_fails(tmp_path):

@@ -118,9 +118,7 @@ def open_engine(
         if shared is None:
             connection = own.enter_context(_database(*wanted))
         else:
-            if wanted not in shared.databases:
-                shared.databases[wanted] = shared.stack.enter_context(_database(*wanted))
-            connection = own.enter_context(closing(shared.databases[wanted].cursor()))
+            connection = own.enter_context(closing(shared.connection(wanted)))
         # Values that differ only by the session's zone must not look different.
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
@@ -129,13 +127,16 @@ def open_engine(
 
 
 @contextmanager
-def shared_engine() -> Iterator[None]:
+def shared_engine(folder: Path | None = None) -> Iterator[None]:
     """Comparisons within use one DuckDB, one after the other: to start it takes longer than to compare small tables.
 
     Each still has a connection of its own, whose temporary tables end with it. Nothing is started before it is wanted.
+
+    Args:
+        folder: Where those that name no folder of their own spill; the system's temporary folder if None.
     """
     with ExitStack() as stack:
-        token = _SHARED.set(_Shared(stack))
+        token = _SHARED.set(_Shared(stack, folder))
         try:
             yield
         finally:
@@ -146,9 +147,27 @@ _Wanted: TypeAlias = "tuple[str | None, Path | None, int | None]"
 
 
 class _Shared:
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, folder: Path | None) -> None:
         self.stack = stack
+        self.folder = folder
         self.databases: dict[_Wanted, duckdb.DuckDBPyConnection] = {}
+
+    def connection(self, wanted: _Wanted) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        if wanted in self.databases:
+            try:
+                found = self.databases[wanted].cursor()
+                found.execute("SELECT 1")
+            except duckdb.Error:
+                # After an error of its own DuckDB answers nothing any more: whoever comes next needs another.
+                del self.databases[wanted]
+            else:
+                return found
+        memory_limit, folder, threads = wanted
+        made = self.stack.enter_context(_database(memory_limit, folder or self.folder, threads))
+        self.databases[wanted] = made
+        return made.cursor()
 
 
 _SHARED: ContextVar[_Shared | None] = ContextVar("shared engine", default=None)

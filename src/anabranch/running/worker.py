@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -50,6 +53,7 @@ class Project:
         teardown: How long a step that is to end early may take to tear its resources down.
         environ: Variables that the worker is given beside its parent's.
         portable: For definitions that a translator has made: see `Definitions.portable`.
+        scratch: Folder of the pool's own for what does not fit into memory; removed by it, for workers are killed.
     """
 
     target: str
@@ -61,6 +65,7 @@ class Project:
     teardown: timedelta = TEARDOWN
     environ: Mapping[str, str] = field(default_factory=dict)
     portable: tuple[str, Mapping[str, Any]] | None = None
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -236,8 +241,14 @@ class ProcessPool:
         finally:
             for worker in list(self._workers):
                 self._end(worker)
+            if self._project.scratch is not None:
+                shutil.rmtree(self._project.scratch, ignore_errors=True)
+                self._project = replace(self._project, scratch=None)
 
     def _start(self) -> _Worker:
+        if self._project.scratch is None:
+            scratch = Path(tempfile.mkdtemp(prefix="anabranch-run-"))
+            self._project = replace(self._project, scratch=scratch)
         ours, theirs = socket.socketpair()
         environ = {k: v for k, v in os.environ.items() if k not in self._project.foreign}
         environ |= self._project.environ
@@ -447,9 +458,11 @@ def main(descriptor: int) -> None:
 
 
 def _serve(connection: Connection, project: Project) -> None:
+    from anabranch.diff.engine import shared_engine
+
     # The definitions are imported with the first task, so that what they print goes to a log, not to the parent's terminal.
     pipeline: Any = None
-    with contextlib.suppress(EOFError, OSError):
+    with shared_engine(project.scratch), contextlib.suppress(EOFError, OSError):
         while True:
             task: StepTask = connection.recv()
             progress = _Teller(connection, task.key)
