@@ -19,7 +19,7 @@ from anabranch.errors import (
     SignatureError,
 )
 from anabranch.pipeline.definitions import Definitions
-from anabranch.pipeline.loader import Loaded, load_definitions
+from anabranch.pipeline.loader import Loaded, expect, load_definitions
 
 HEAD = """
 from anabranch.pipeline.asset import asset
@@ -122,6 +122,16 @@ def test_a_module_that_is_gone_is_gone(project):
     (project.root / "helper.py").unlink()
     with pytest.raises(LoadError, match="No module named 'helper'"):
         project.load()
+
+
+def test_what_a_loaded_project_imports_late_can_be_held_to_what_was_planned(tmp_path):
+    project = Project(tmp_path)
+    project.write({"shop/late.py": "N = 1\n", "shop/defs.py": simple("1")})
+    files = project.load("shop.defs").files
+    expect({**files, "shop/late.py": hashlib.sha256(b"N = 1\n").hexdigest()})
+    project.write({"shop/late.py": "N = 2\n"})
+    with pytest.raises(CodeChangedError, match=r"shop/late\.py was edited"):
+        importlib.import_module("shop.late")
 
 
 def test_a_package_of_that_name_from_elsewhere_does_not_hide_the_projects(tmp_path):

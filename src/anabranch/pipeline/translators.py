@@ -11,11 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from anabranch.dataclass import dataclass, field
 from anabranch.errors import DefinitionsError
 from anabranch.pipeline.definitions import Definitions
+
+if TYPE_CHECKING:
+    import subprocess
+    from multiprocessing.connection import Connection
 
 GROUP = "anabranch.definitions"
 
@@ -129,6 +133,17 @@ class Translator(Protocol):
     ) -> Definitions:
         """The same definitions in a worker, from their plain values, without importing any of the user's code yet."""
 
+    def adopt(
+        self, plain: Mapping[str, Any], project: Any, environ: Mapping[str, str]
+    ) -> tuple[subprocess.Popen[bytes], Connection] | None:
+        """A process that has imported this very code already, and is a worker from now on; None where there is none.
+
+        Args:
+            plain: The definitions' plain values.
+            project: What a worker is told first: a `running.worker.Project`.
+            environ: The environment that the worker must have, no variable more and none less.
+        """
+
 
 @lru_cache(maxsize=1)
 def translators() -> Mapping[str, Callable[[], Translator]]:
@@ -143,6 +158,14 @@ def translate(asked: Asked, found: object | None = None) -> Translated | None:
         if made is not None:
             return made
     return None
+
+
+def adopt(
+    portable: tuple[str, Mapping[str, Any]], project: Any, environ: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], Connection] | None:
+    """A process that the definitions' translator has left over: see `Translator.adopt`."""
+    name, plain = portable
+    return translators()[name]().adopt(plain, project, environ) if name in translators() else None
 
 
 def restore(

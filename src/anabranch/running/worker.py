@@ -1,6 +1,6 @@
 """Worker processes: they import the definitions once, and run one step at a time.
 
-A worker is a fresh Python, never a fork: the engines that steps use keep threads, which do not survive a fork. It has a
+A worker is a Python of its own, never a fork: the engines that steps use keep threads, which do not survive a fork. It has a
 session of its own, so that Ctrl-C reaches only the parent, which ends it; and it ends by itself when the parent is gone.
 Its environment lacks the variables that belong to other environments.
 
@@ -249,10 +249,25 @@ class ProcessPool:
         if self._project.scratch is None:
             scratch = Path(tempfile.mkdtemp(prefix="anabranch-run-"))
             self._project = replace(self._project, scratch=scratch)
-        ours, theirs = socket.socketpair()
         environ = {k: v for k, v in os.environ.items() if k not in self._project.foreign}
         environ |= self._project.environ
         environ["PYTHONUNBUFFERED"] = "1"
+        process, connection = self._adopt(environ) or self._make(environ)
+        # Not every system can: there the connection alone tells that a worker is gone.
+        sentinel = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
+        taken = {worker.number for worker in self._workers}
+        number = next(n for n in range(len(taken) + 1) if n not in taken)
+        return _Worker(process, connection, number, sentinel)
+
+    def _adopt(self, environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], Connection] | None:
+        if self._project.portable is None:
+            return None
+        from anabranch.pipeline.translators import adopt
+
+        return adopt(self._project.portable, self._project, environ)
+
+    def _make(self, environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], Connection]:
+        ours, theirs = socket.socketpair()
         process = subprocess.Popen(
             [sys.executable, "-m", "anabranch.running.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -264,11 +279,7 @@ class ProcessPool:
         theirs.close()
         connection = Connection(ours.detach())
         connection.send(self._project)
-        # Not every system can: there the connection alone tells that a worker is gone.
-        sentinel = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
-        taken = {worker.number for worker in self._workers}
-        number = next(n for n in range(len(taken) + 1) if n not in taken)
-        return _Worker(process, connection, number, sentinel)
+        return process, connection
 
     def _died(self, worker: _Worker) -> StepResult:
         assert worker.task is not None
@@ -359,7 +370,7 @@ def _with(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _output_to(path: str | None) -> Iterator[None]:
+def output_to(path: str | None) -> Iterator[None]:
     """Sends what the process prints, from C code too, to a file."""
     if path is None:
         yield
@@ -448,7 +459,11 @@ def _error_result(task: StepTask, error: BaseException) -> StepResult:
 def main(descriptor: int) -> None:
     """The worker's loop. It answers every task, and ends when the connection does."""
     connection = Connection(descriptor)
-    project: Project = connection.recv()
+    serve(connection, connection.recv())
+
+
+def serve(connection: Connection, project: Project) -> None:
+    """The loop of a process that is a worker from now on."""
     _watch_parent(project.teardown)
     try:
         _end_when_told()
@@ -466,7 +481,7 @@ def _serve(connection: Connection, project: Project) -> None:
         while True:
             task: StepTask = connection.recv()
             progress = _Teller(connection, task.key)
-            with _output_to(task.log):
+            with output_to(task.log):
                 try:
                     if pipeline is None:
                         pipeline = _load(project)

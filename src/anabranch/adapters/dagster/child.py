@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import re
 import secrets
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anabranch import errors
-from anabranch.adapters.dagster.kept import Kept
+from anabranch.adapters.dagster.kept import Kept, holds
 from anabranch.adapters.dagster.variables import environ_for
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.pipeline.translators import Asked, Surroundings
+
+if TYPE_CHECKING:
+    from anabranch.running.worker import Project
 
 _DAGSTER = re.compile(rb"^\s*(?:import|from)\s+dagster(?:_\w+)?\b", re.MULTILINE)
 _IMPORT = re.compile(
@@ -98,8 +105,13 @@ def look(asked: Asked, there: Surroundings) -> Mapping[str, Any]:
         return found
     salt = secrets.token_hex(32)
     cache = None if asked.cache is None else str(asked.cache)
-    answer = ask("introspect", {**question, "cache": cache, "salt": salt}, environ, asked.root)
-    answer = {**answer, "salt": salt}
+    child = Child(environ, asked.root, asked.target, asked.source)
+    with child.or_ended():
+        answer = {**child.ask("introspect", {**question, "cache": cache, "salt": salt}), "salt": salt}
+    child.answer = answer
+    _at_hand.append(child)
+    while len(_at_hand) > _MOST:
+        _at_hand.pop(0).end()
     kept.keep(answer)
     return answer
 
@@ -107,10 +119,10 @@ def look(asked: Asked, there: Surroundings) -> Mapping[str, Any]:
 def ask(
     module: str, request: Mapping[str, Any], environ: Mapping[str, str], root: Path, log: Path | None = None
 ) -> dict[str, Any]:
-    """Runs one of this package's modules as a child process, and returns its answer.
+    """Lets a child process do what one of this package's modules does, and returns its answer.
 
     Args:
-        module: Which.
+        module: Which: ``jobs``, ``deliver``.
         request: What it is asked.
         environ: Its environment.
         root: Its working folder.
@@ -120,50 +132,120 @@ def ask(
         AnabranchError: as the child has raised it.
         LoadError: the child has ended without an answer.
     """
-    ours, theirs = os.pipe()
-    with contextlib.ExitStack() as stack:
-        answers = stack.enter_context(os.fdopen(ours, "rb"))
-        out: Any = sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL
-        if log is not None:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            out = stack.enter_context(log.open("ab"))
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"anabranch.adapters.dagster.{module}", str(theirs)],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=None if log is None else out,
-                pass_fds=[theirs],
-                env=dict(environ),
+    source = tuple(Path(each) for each in request["source"])
+    child = _take(environ, root, request["target"], source) or Child(environ, root, request["target"], source)
+    with child.or_ended():
+        answer = child.ask(module, request, log)
+    if child.answer is None:
+        child.end()
+    else:
+        _at_hand.append(child)
+    return answer
+
+
+def adopt(
+    described: Mapping[str, Any], project: Project, environ: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], Connection] | None:
+    """A child that has imported this very code, as a worker; None where there is none."""
+    child = _take(environ, project.root, project.target, project.source)
+    if child is None:
+        return None
+    assert child.answer is not None
+    same = child.answer["described"] == described and dict(child.answer["files"]) == dict(project.files)
+    with contextlib.suppress(OSError, EOFError):
+        child.connection.send(("worker", project, None))
+        if same and child.connection.poll(5) and child.connection.recv() == "taken":
+            return child.process, child.connection
+    child.end()
+    return None
+
+
+class Child:
+    """A process that has imported a project, or is about to; see `answering`. It ends when nobody has asked for a while.
+
+    Attributes:
+        answer: What it was found to hold, and on what that depends; None before it was asked.
+    """
+
+    def __init__(self, environ: Mapping[str, str], root: Path, target: str, source: Sequence[Path]) -> None:
+        self.environ = {**environ, "PYTHONUNBUFFERED": "1"}
+        self.of = (root, target, tuple(source))
+        self.answer: Mapping[str, Any] | None = None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "anabranch.adapters.dagster.answering", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=self.environ,
                 cwd=root,
                 start_new_session=True,  # Ctrl-C is ours: we end it, and it prints no traceback
             )
-        finally:
-            os.close(theirs)
+        self.connection = Connection(ours.detach())
+
+    def ask(self, module: str, request: Mapping[str, Any], log: Path | None = None) -> dict[str, Any]:
+        """Its answer. Raises what it has raised, LoadError if it ends without one."""
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            assert process.stdin is not None
-            try:
-                process.stdin.write(json.dumps(request).encode())
-                process.stdin.close()
-            except BrokenPipeError:
-                pass
-            text = answers.read()
-            code = process.wait()
+            self.connection.send((module, dict(request), None if log is None else str(log)))
+            found: dict[str, Any] = json.loads(self.connection.recv_bytes())
+        except (EOFError, OSError):
+            raise LoadError(
+                f"the process that imported {self.of[1]} ended with code {self.process.wait()}",
+                place="anabranch.toml project.definitions",
+                hint=f"what it printed stands {'above' if log is None else f'in {log}'}; "
+                "is the extra installed? pip install 'anabranch[dagster]'",
+            ) from None
+        if "error" in found:
+            raise _raised(found["error"])
+        return found
+
+    @contextlib.contextmanager
+    def or_ended(self) -> Iterator[None]:
+        """Whatever is raised within ends it."""
+        try:
+            yield
         except BaseException:
-            process.kill()
-            process.wait()
+            self.end()
             raise
-    if code != 0 or not text:
-        raise LoadError(
-            f"the process that imported {request['target']} ended with code {code}",
-            place="anabranch.toml project.definitions",
-            hint=f"what it printed stands {'above' if log is None else f'in {log}'}; "
-            "is the extra installed? pip install 'anabranch[dagster]'",
-        )
-    found: dict[str, Any] = json.loads(text)
-    if "error" in found:
-        raise _raised(found["error"])
-    return found
+
+    def end(self) -> None:
+        """Ends it with all that it has started."""
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.connection.close()
+        self.process.wait()
+
+
+_at_hand: list[Child] = []
+"""Children that may be asked again, the newest last."""
+_MOST = 2  # a sandbox's, and that of the environment that it stands on
+
+
+def _take(environ: Mapping[str, str], root: Path, target: str, source: Sequence[Path]) -> Child | None:
+    """Takes the newest child that is what a new one would be; those that have ended are forgotten."""
+    for child in reversed(list(_at_hand)):
+        if child.process.poll() is not None:
+            _at_hand.remove(child)
+            child.end()
+        elif (
+            child.environ == {**environ, "PYTHONUNBUFFERED": "1"}
+            and child.of == (root, target, tuple(source))
+            and child.answer is not None
+            and holds(child.answer, root, environ)
+        ):
+            _at_hand.remove(child)
+            return child
+    return None
+
+
+@atexit.register
+def _end_all() -> None:
+    while _at_hand:
+        _at_hand.pop().end()
 
 
 def _raised(told: Mapping[str, Any]) -> AnabranchError:

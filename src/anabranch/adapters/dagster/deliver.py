@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anabranch.adapters.dagster.answering import answer
-
 
 def deliver(request: Mapping[str, Any]) -> dict[str, Any]:
     """Delivers tables, one after the other; ends with the first that fails. Raises AnabranchError of the import."""
@@ -110,7 +108,3 @@ def _told(name: str, error: BaseException, root: Path) -> dict[str, Any]:
     )
     text = "".join([*traceback.format_list(frames), *traceback.format_exception_only(cause)])
     return {"message": f"{name}: {type(cause).__name__}: {cause}", "place": place, "traceback": text}
-
-
-if __name__ == "__main__":
-    answer(deliver)

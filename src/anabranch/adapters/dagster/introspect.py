@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from anabranch.adapters.dagster.answering import answer
 from anabranch.adapters.dagster.kept import FORMAT, listing, sha256, variable
 from anabranch.errors import AnabranchError
 
@@ -143,7 +142,3 @@ def _distributions(described: Mapping[str, Any]) -> dict[str, str]:
         for name, kind, version, *_ in code["parts"]
         if kind == "distribution"
     }
-
-
-if __name__ == "__main__":
-    answer(look)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anabranch.adapters.dagster.answering import answer
 from anabranch.errors import DefinitionsError, StepError
 from anabranch.names import did_you_mean
 
@@ -62,7 +61,3 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         raise StepError(
             f"the job {name} failed: {type(error).__name__}: {error}", place=place, traceback=text, job=name
         ) from error
-
-
-if __name__ == "__main__":
-    answer(run)

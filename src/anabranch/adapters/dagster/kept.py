@@ -65,7 +65,7 @@ class Kept:
             return None
         try:
             kept: dict[str, Any] = json.loads(self.path.read_bytes())
-            return kept if _holds(kept, root, environ) else None
+            return kept if holds(kept, root, environ) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -83,7 +83,8 @@ class Kept:
             return
 
 
-def _holds(kept: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> bool:
+def holds(kept: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> bool:
+    """Whether all on which an answer depends is as it was. Raises KeyError, TypeError for what is no answer."""
     depends = kept["depends"]
     if (
         kept["format"] != FORMAT

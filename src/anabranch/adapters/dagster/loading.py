@@ -12,7 +12,15 @@ from typing import Any
 
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.names import did_you_mean
-from anabranch.pipeline.loader import import_project, user_error
+from anabranch.pipeline.loader import expect, import_project, user_error
+
+_remembered: dict[tuple[str, Path, tuple[Path, ...]], tuple[Any, Mapping[str, str]]] | None = None
+
+
+def remember() -> None:
+    """From now on this process imports a project once. For processes that end when the project changes."""
+    global _remembered  # noqa: PLW0603 - a process is one or the other
+    _remembered = {}
 
 
 def load_repository(
@@ -33,6 +41,14 @@ def load_repository(
         LoadError: the module can't be imported, or holds nothing of Dagster's.
         CodeChangedError: a file differs from what was planned.
     """
+    asked = (target, root, tuple(source))
+    if _remembered is not None and asked in _remembered:
+        found = _remembered[asked]
+        if expected is None:
+            return found
+        if dict(expected) == dict(found[1]):
+            expect(expected)
+            return found
     understand_env_dicts()
     module, files = import_project(target, root=root, source=source, expected=expected)
     try:
@@ -41,6 +57,8 @@ def load_repository(
         raise
     except Exception as error:
         raise refused(error, target, root) from error
+    if _remembered is not None:
+        _remembered[asked] = repository, files
     return repository, files
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anabranch.adapters.dagster.child import look, looks_like_dagster, variables_in_text
+from anabranch.adapters.dagster.child import adopt, look, looks_like_dagster, variables_in_text
 from anabranch.adapters.dagster.runtime import Runtime
 from anabranch.adapters.dagster.stubs import DagsterDefinitions
 from anabranch.adapters.dagster.variables import variables
 from anabranch.errors import AnabranchError
 from anabranch.pipeline.definitions import Definitions
 from anabranch.pipeline.translators import Asked, Surroundings, Translated
+
+if TYPE_CHECKING:
+    import subprocess
+    from multiprocessing.connection import Connection
 
 _KINDS = (
     "Definitions",
@@ -88,6 +92,12 @@ class DagsterTranslator:
             raise AssertionError("a worker knows its own place alone")
 
         return _definitions(plain, runtime, nowhere, lambda _: plain["variables"], set)
+
+    def adopt(
+        self, plain: Mapping[str, Any], project: Any, environ: Mapping[str, str]
+    ) -> tuple[subprocess.Popen[bytes], Connection] | None:
+        """The process that was asked what the project holds, as a worker; None where there is none."""
+        return adopt(plain["described"], project, environ)
 
 
 def _definitions(
