@@ -4,7 +4,7 @@
 #   make WORKERS=4 tests       more tests at a time       make ARGS="-k gate" tests
 
 VENV ?= .venv
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 COVERAGE ?= 90
 
@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile demo test lint types floors docs tests coverage bench format clean
+.PHONY: help setup compile demo test lint types floors docs tests thorough coverage bench format clean
 
 help: ## Tell the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,6 +38,7 @@ $(READY): pyproject.toml
 	    $$found -m venv --clear $(VENV); \
 	fi; \
 	echo "installing into $(VENV); the first time takes a minute or two"; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --editable '.[dev]'; \
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; \
 	touch $(READY)
@@ -65,6 +66,9 @@ docs: $(READY) ## The generated pages are those of the code at hand.
 
 tests: compile ## The tests.
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+thorough: compile ## The tests, with ten times the random histories, texts and kills.
+	@THOROUGH=10 $(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 coverage: compile ## The tests, and that they reach 90 % of the lines; tracing doubles their time.
 	@$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from anabranch.catalog.base import Branch, Catalog, Commit, CommitRequest, Point
+from effort import effort
 
 KEYS = "abcd"
 KEY = st.sampled_from(KEYS)
@@ -258,4 +259,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestHistories.settings = settings(max_examples=effort(20), stateful_step_count=25, deadline=None)

@@ -19,6 +19,7 @@ from anabranch.errors import CloneBusyError, CloneError
 from anabranch.names import new_id, now, sandbox_name
 from anabranch.settings import PostgresClone
 from doubles.postgres_server import Server
+from effort import effort
 
 HOSTILE = [
     '"; drop database shop; --',
@@ -417,7 +418,7 @@ def test_a_lock_that_is_held_for_long_is_told(
 # names that mean ill
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=effort(75), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=15))
 @example(HOSTILE[0])
 @example(HOSTILE[1])

@@ -17,6 +17,7 @@ from anabranch.clones.base import Provider
 from anabranch.clones.registry import provider_names
 from anabranch.errors import CloneError
 from anabranch.settings.reference import clone_providers
+from effort import effort
 
 
 def test_every_provider_that_settings_name_is_registered() -> None:
@@ -147,7 +148,7 @@ def test_no_address_holds_a_password(world: World) -> None:
     assert world.provider().address(None) != world.provider().address(record.name)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=effort(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.text(
         st.characters(exclude_characters="\0/\\", exclude_categories=["Cs"]), min_size=1, max_size=20

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import anabranch.diff.rows
 from anabranch.diff import diff_tables
+from effort import effort
 
 SCHEMA = pa.schema(
     [
@@ -98,7 +99,7 @@ def naive(left, right, keyed):
     return len(rest["r"]) - changed, len(rest["l"]) - changed, changed, unchanged, by_column
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=effort(25), deadline=None)
 @given(
     rows=edited(), cut=st.integers(1, 12), group=st.integers(1, 5), keys=st.sampled_from([["id"], ["id"], []])
 )

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.diff import diff_tables
+from effort import effort
 
 SCHEMA = pa.schema(
     [
@@ -106,7 +107,7 @@ def told(found):
     return {name: getattr(found, name) for name in ("added", "removed", "changed", "unchanged", "by_column")}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(25), deadline=None)
 @given(
     shared=ROWS,
     left=ROWS,
@@ -139,7 +140,7 @@ def test_counts_are_those_of_the_definition_whatever_is_shared(maker, shared, le
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=effort(15), deadline=None)
 @given(left=ROWS, right=ROWS, keys=st.sampled_from([["k"], ["k", "j"]]))
 def test_samples_are_rows_of_their_side_under_their_key(maker, left, right, keys):
     with tempfile.TemporaryDirectory() as folder:

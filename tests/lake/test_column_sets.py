@@ -21,6 +21,7 @@ from anabranch.lake.columns import (
 from anabranch.lake.storage import Storage
 from anabranch.lake.tables import Table, append_table, write_table
 from anabranch.lake.version import Content, ContentHasher, content_of
+from effort import effort
 
 SETS = [(), ("id",), ("amount", "id"), ("note",), ("absent", "note", "tag")]
 
@@ -151,7 +152,7 @@ def test_a_set_is_served_by_its_own_version_first_then_by_the_smallest_that_cove
     assert covering(kept, ()) == ["1", "2", "4", "3"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=effort(20))
 @given(st.integers(0, 10**6), st.integers(1, 300))
 def test_the_contents_of_sets_add_up(seed: int, cut: int) -> None:
     data = orders(300, seed=seed)

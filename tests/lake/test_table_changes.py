@@ -21,6 +21,7 @@ from anabranch.lake.changes import Changes
 from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, append_table, write_table
 from anabranch.lake.version import Content, content_of
+from effort import effort
 
 
 def put(lake: Storage, data: pa.Table, previous: Table | None = None) -> Table:
@@ -261,7 +262,7 @@ def counted(table: pa.Table) -> Counter[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("limit", [marks.IN_MEMORY, 0], ids=["sorted", "spilled"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=effort(15), deadline=None)
 @given(before=st.lists(ROW, max_size=12), after=st.lists(ROW, max_size=12), more=st.lists(ROW, max_size=3))
 def test_changes_are_the_difference_of_multisets(
     limit: int, tmp_path_factory: pytest.TempPathFactory, before: Any, after: Any, more: Any

@@ -21,6 +21,7 @@ from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, append_table, write_table
 from anabranch.lake.upsert import upsert_table, with_unique_keys
 from anabranch.lake.version import content_of
+from effort import effort
 
 
 def put(lake: Storage, data: pa.Table, previous: Table | None = None) -> Table:
@@ -270,7 +271,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=effort(20), deadline=None)
 @given(start=st.dictionaries(KEYS, st.none() | st.sampled_from(["a", "b"])), steps=st.lists(STEP, max_size=6))
 def test_a_table_behaves_as_a_dict(
     tmp_path_factory: pytest.TempPathFactory, start: dict[int, str | None], steps: list[Any]

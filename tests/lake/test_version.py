@@ -20,6 +20,7 @@ from model_version import of_bytes, sum_of
 from anabranch.errors import LakeError, MissingFileError, UnstorableError
 from anabranch.lake import lanes
 from anabranch.lake.version import Content, ContentHasher, canonical_schema, content_of, file_version
+from effort import effort
 
 D = decimal.Decimal
 UTC = dt.UTC
@@ -763,7 +764,7 @@ def test_big_endian_machines_are_refused(monkeypatch):
         lanes.Scratch()
 
 
-@settings(max_examples=30)
+@settings(max_examples=effort(20))
 @given(st.binary(max_size=70), st.integers(0, 2**64 - 1))
 def test_bytes_of_every_length_are_hashed_as_defined(octets, seed):
     from anabranch.lake.rowhash import make_node

@@ -26,6 +26,7 @@ from anabranch.masking.cipher import Key
 from anabranch.masking.policy import Policy
 from anabranch.masking.sync import Masker
 from anabranch.masking.values import mask_array
+from effort import effort
 
 TABLES = ("people", "orders", "marts.towns")
 COLUMNS = ("name", "code", "note")
@@ -229,7 +230,7 @@ class Masks(RuleBasedStateMachine):
 
 
 Masks.TestCase.settings = settings(
-    max_examples=40,
+    max_examples=effort(20),
     stateful_step_count=14,
     # A shorter history would be nicer to read, and takes minutes to find.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

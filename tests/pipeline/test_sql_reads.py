@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anabranch.pipeline.sql_query import parse_query
+from effort import effort
 
 
 def reads(query: str) -> dict:
@@ -275,7 +276,7 @@ def _result(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list, li
 
 
 @settings(
-    max_examples=300,
+    max_examples=effort(120),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

@@ -27,11 +27,12 @@ from anabranch.lake.storage import Scope, Storage
 from anabranch.names import now
 from anabranch.running.lease import is_dead
 from anabranch.sandbox.gc import collect
+from effort import effort
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")]
 
-STEPS = 14  # kills before a step, for each command
-TIMES = 4  # kills at a random time, for each command
+STEPS = effort(9)  # kills before a step, for each command
+TIMES = effort(2)  # kills at a random time, for each command
 
 SETTINGS = """
 [project]

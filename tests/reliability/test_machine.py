@@ -45,6 +45,7 @@ from anabranch.promotion import (
 from anabranch.sandbox import gc, lifecycle
 from anabranch.sandbox.lifecycle import Base, open_sandbox, sync_sandbox
 from anabranch.settings.models import Rules
+from effort import effort
 
 KEYS = "abc"
 KEY = st.sampled_from(KEYS)
@@ -662,6 +663,6 @@ class OnSqlite(Story):
 
 
 TestOnMemory = pytest.mark.slow(OnMemory.TestCase)
-TestOnMemory.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOnMemory.settings = settings(max_examples=effort(20), stateful_step_count=30, deadline=None)
 TestOnSqlite = pytest.mark.slow(OnSqlite.TestCase)
-TestOnSqlite.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOnSqlite.settings = settings(max_examples=effort(20), stateful_step_count=30, deadline=None)

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import anabranch as ab
 from anabranch.errors import GateError
+from effort import effort
 
 SETTINGS = """
 [project]
@@ -295,7 +296,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=5,
+    max_examples=effort(4),
     stateful_step_count=6,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -8,6 +8,8 @@ import pytest
 from story_shop import Shop
 from test_incremental import DEFINITIONS, World, canon
 
+from effort import effort
+
 STEPS = 14
 
 
@@ -154,7 +156,7 @@ class History:
             assert canon(self.shop.rows(table, at)) == canon(rows), (table, at, self.told)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(effort(4)))
 def test_whatever_happens_incremental_tables_are_what_a_rebuild_makes(make_shop, seed: int) -> None:
     history = History(make_shop(definitions=DEFINITIONS), random.Random(seed))
     for _ in range(STEPS):
