@@ -34,6 +34,7 @@ def reads(query: str) -> dict:
         ("with o as (select id, amount from orders) select o.* from o", ("amount", "id", "o")),
         ("with orders as (select id from orders) select * from orders", ("id",)),
         ("select count(*) from orders", ()),
+        ("select $partition_start::date as week, a from orders where day >= $partition_end", ("a", "day")),
         ("select 1 from orders", ()),
         ("select case when a then b else c end x from orders", ("a", "b", "c")),
         ("select x: a + 1, x * 2 from orders", ("a", "x")),

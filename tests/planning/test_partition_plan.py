@@ -44,7 +44,8 @@ class FakeMap(dict[str, FakeState]):
 
     makings: dict[str, dict]
 
-    def version_of(self, keys: Iterable[str]) -> str:
+    def version_of(self, keys: Iterable[str], columns: str | None = None) -> str:
+        assert columns is None
         return combine(*(f"{key}={self[key].version if key in self else None}" for key in keys))
 
 

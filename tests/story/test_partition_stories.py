@@ -421,7 +421,8 @@ def test_what_a_partition_takes_is_the_mean_of_all_that_this_code_has_made(marke
     assert each() == pytest.approx((9 * before + 60) / 10)
 
 
-def test_a_column_that_comes_to_a_partitioned_table_runs_nobody_who_does_not_read_it(built):
+@pytest.mark.parametrize("reader", ["total", "weekly"])  # one that is cut itself, and one that is not
+def test_a_column_that_comes_to_a_partitioned_table_runs_nobody_who_does_not_read_it(built, reader):
     shop = built.shop
     shop.switch("more", new=True)
     shop.edit(
@@ -431,7 +432,21 @@ def test_a_column_that_comes_to_a_partitioned_table_runs_nobody_who_does_not_rea
     )
     result = shop.run()
     assert result.ok
-    assert "total" not in ran(result)
-    assert result.execution.outcomes["total"].state == "reused"
+    assert "taxed" in ran(result)
+    assert reader not in ran(result)
+    assert result.execution.outcomes[reader].state == "reused"
+    assert shop.actions()[reader] == "reuse"
     shop.edit("shop/definitions.py", "gross=gross(", "gross=1 + gross(")
-    assert "total" in ran(shop.run())
+    assert reader in ran(shop.run())
+
+
+def test_of_a_partition_whose_unread_columns_changed_only_its_readers_of_those_run(built):
+    shop = built.shop
+    shop.switch("more", new=True)
+    edit = 'gross=gross(pl.col("net")), net=pl.when(pl.col("day").dt.day() == 3).then(0.0).otherwise(pl.col("net"))'
+    shop.edit("shop/definitions.py", 'gross=gross(pl.col("net"))', edit)
+    assert "weekly" not in ran(shop.run())
+    shop.edit(
+        "shop/definitions.py", "gross=gross(", 'gross=(pl.col("day").dt.day() == 9).cast(float) + gross('
+    )
+    assert made(shop.run(), "weekly") == [["2013-01-08", "2013-01-08", 1]]

@@ -14,7 +14,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -216,11 +216,24 @@ class PartitionMap:
         """A hash of key and version of every partition."""
         return _digest(self._keys, self._versions)
 
-    def version_of(self, keys: Iterable[str]) -> str:
-        """One hash of the versions of these partitions, in whatever order; one that is absent counts as absent."""
+    def version_of(self, keys: Iterable[str], columns: str | None = None) -> str:
+        """One hash of the versions of these partitions, in whatever order; one that is absent counts as absent.
+
+        Args:
+            keys: Which.
+            columns: A set of columns, as `lake.columns.set_text` writes it: where a partition keeps its content, that
+                counts instead of the whole's.
+        """
         wanted = sorted(set(keys))
         at = [self._at.get(key) for key in wanted]
-        return _digest(wanted, [None if place is None else self._version(place) for place in at])
+        of = self._version if columns is None else partial(self._version_of_columns, columns)
+        return _digest(wanted, [None if place is None else of(place) for place in at])
+
+    def _version_of_columns(self, columns: str, at: int) -> str:
+        place, schema = _places(self._sets[at]).get(columns, (-1, ""))
+        if place < 0:
+            return self._version(at)
+        return f"{columns} {schema} {self._rows[at]} {self._sums[at][32 * place : 32 * place + 32]}"
 
     def differing(self, other: PartitionMap) -> set[str]:
         """Keys whose state is another there, or that one of both lacks."""
@@ -361,6 +374,12 @@ def kept_columns(contents: Mapping[str, Content]) -> tuple[str, str]:
         return "", ""
     names = json.dumps([[name, each.schema] for name, each in contents.items()], separators=(",", ":"))
     return names, "".join(f"{each.sum:032x}" for each in contents.values())
+
+
+@lru_cache(maxsize=256)
+def _places(text: str) -> Mapping[str, tuple[int, str]]:
+    """Set of columns → its place among the sums, and the digest of its schema: what `kept_columns` has written."""
+    return {name: (place, schema) for place, (name, schema) in enumerate(json.loads(text) if text else [])}
 
 
 def _of_columns(columns: list[list[Any]], makings: Mapping[str, Json]) -> PartitionMap:

@@ -25,7 +25,7 @@ Reads = dict[str, tuple[str, ...] | None]
 _KNOWN = """
     Alias All Any AtTimeZone Between Boolean Bracket Case CTE Column ColumnDef Comprehension Cube DataType DataTypeParam Distinct
     Except Filter From Group GroupingSets Having HavingMax Identifier IgnoreNulls In Intersect Interval Join
-    Lambda Lateral Limit Literal Null Offset Order Ordered Qualify RespectNulls Rollup Select Slice Star
+    Lambda Lateral Limit Literal Null Offset Order Ordered Parameter Placeholder Qualify RespectNulls Rollup Select Slice Star
     Subquery Table TableAlias Tuple Union Unnest Values Var Where Window WindowSpec With WithinGroup
 """
 # Functions that stand for columns by a pattern or a place, or that take the name of a table.

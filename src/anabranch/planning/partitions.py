@@ -17,11 +17,13 @@ from typing import Any, Protocol
 from anabranch.catalog.base import Entry, Found, Provenance
 from anabranch.dataclass import dataclass, field
 from anabranch.errors import SelectionError
+from anabranch.lake.columns import column_set, set_text
 from anabranch.pipeline.fingerprint import combine, fingerprint
 from anabranch.pipeline.graph import Graph, Node
 from anabranch.pipeline.partition import WINDOW, Keys, Upstream, expand, ranges, told
 from anabranch.planning.changes import Reason, own_reasons
 from anabranch.planning.partition_words import PartitionSelection
+from anabranch.planning.reads import read_of
 
 Json = Any
 
@@ -43,7 +45,7 @@ class States(Protocol):
     def get(self, key: str) -> State | None: ...
     def __contains__(self, key: object) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
-    def version_of(self, keys: Iterable[str]) -> str: ...
+    def version_of(self, keys: Iterable[str], columns: str | None = None) -> str: ...
 
 
 class Digests(Protocol):
@@ -365,7 +367,7 @@ class PartitionPlanner:
                 groups.add("stale", due, key)
             elif view.pends(key):
                 groups.add("depends", view.upstream_reason, key)
-            elif view.digest(key) != state.inputs:
+            elif state.inputs not in view.digests(key):
                 groups.add("stale", whole, key)
 
     def _asked(self, node: Node, order: Keys, missing: Sequence[str]) -> set[str] | None:
@@ -374,6 +376,10 @@ class PartitionPlanner:
         assert node.partitions is not None
         failed = self.failed.get(node.key, ())
         return self.selection.of(node.partitions, order, missing=lambda: missing, failed=failed)
+
+
+_Source = tuple[str, Upstream | None, States | None, str, str, str | None]
+"""An input, how its partitions map, its map, its version, the version of what is read of it, the columns that are read."""
 
 
 class _View:
@@ -390,7 +396,7 @@ class _View:
         self.node, self.order, self.pending = node, order, pending
         self.known = known
         self.tokens: dict[str, str] | None = {}
-        self._sources: list[tuple[str, Upstream | None, States | None, str]] = []
+        self._sources: list[_Source] = []
         self._planner = planner
         for source in node.inputs:
             entry = known.get(source)
@@ -405,7 +411,7 @@ class _View:
         if any(known.get(source) is None or source in pending for source in node.inputs):
             self.tokens = None
 
-    def _open(self) -> list[tuple[str, Upstream | None, States | None, str]]:
+    def _open(self) -> list[_Source]:
         """The inputs with their maps; loaded once something asks for it."""
         if not self._sources and self.node.inputs:
             for source in self.node.inputs:
@@ -413,23 +419,35 @@ class _View:
                 up = self._planner.upstream(self.node, source)
                 by_part = up is not None and not up.whole
                 states = self._planner.states(entry) if by_part and entry is not None else None
-                self._sources.append(
-                    (source, up if by_part else None, states, entry.version if entry is not None else "")
-                )
+                names = self.node.reads.get(source)
+                read = read_of(names, entry).version if entry is not None else ""
+                columns = None if names is None else set_text(column_set(names))
+                version = entry.version if entry is not None else ""
+                self._sources.append((source, up if by_part else None, states, version, read, columns))
         return self._sources
 
     def digest(self, key: str) -> str:
-        """A hash of the versions that a partition reads."""
+        """A hash of the versions of what a partition reads: of the columns where these are known, else of all."""
         parts: list[str] = []
-        for source, up, states, version in self._open():
-            read = version if up is None or states is None else states.version_of(up.of(key))
-            parts += (source, read)
+        for source, up, states, _, read, columns in self._open():
+            version = read if up is None or states is None else states.version_of(up.of(key), columns)
+            parts += (source, version)
         return combine(*parts)
+
+    def digests(self, key: str) -> Iterator[str]:
+        """All that say that a partition was made from what there is now: equal wholes have equal columns, too."""
+        yield self.digest(key)
+        if any(columns is not None for *_, columns in self._open()):
+            parts: list[str] = []
+            for source, up, states, version, *_ in self._open():
+                found = version if up is None or states is None else states.version_of(up.of(key))
+                parts += (source, found)
+            yield combine(*parts)
 
     @cached_property
     def lacks_nothing(self) -> bool:
         """Whether no partition waits for another that is neither built nor about to be."""
-        for source, up, states, version in self._open():
+        for source, up, states, version, *_ in self._open():
             changing = self.pending.get(source, frozenset())
             if changing is None:
                 continue
@@ -448,14 +466,14 @@ class _View:
         return any(changing is None for changing in self.pending.values()) or any(
             source in self.pending
             and (up is None or (up.identical and (self.pending[source] or frozenset()).issuperset(up.keys)))
-            for source, up, _, _ in self._open()
+            for source, up, *_ in self._open()
         )
 
     def pends(self, key: str) -> bool:
         """Whether an input of a partition runs first."""
         if self.all_pend:
             return True
-        for source, up, _, _ in self._open():
+        for source, up, *_ in self._open():
             if source not in self.pending:
                 continue
             changing = self.pending[source]
@@ -465,7 +483,7 @@ class _View:
 
     def lacks(self, key: str) -> str | None:
         """The first input of which a partition that is read is neither built nor about to be."""
-        for source, up, states, version in self._open():
+        for source, up, states, version, *_ in self._open():
             changing = self.pending.get(source, frozenset())
             if changing is None:
                 continue
@@ -591,16 +609,16 @@ class _Digests:
 def _adoptable(planner: PartitionPlanner, family: str, view: _View, first: Sequence[str]) -> dict[str, Found]:
     found: dict[str, Found] = {}
     others = planner.lookup(family)
-    wanted = {key: view.digest(key) for key in first if not view.pends(key)} if others else {}
+    wanted = {key: set(view.digests(key)) for key in first if not view.pends(key)} if others else {}
     for each in others:
         states = planner.states(each.entry)
         if states is None:
             continue
         makings = {name for name, making in states.makings.items() if making.get("family") == family}
-        for key, digest in wanted.items():
+        for key, digests in wanted.items():
             if key not in found:
                 state = states.get(key)
-                if state is not None and state.inputs == digest and state.making in makings:
+                if state is not None and state.inputs in digests and state.making in makings:
                     found[key] = each
         if len(found) == len(wanted):
             break
