@@ -220,7 +220,7 @@ class Session:
         self.folder.mkdir()
         self._stack.enter_context(_restored_process())
         others = ("GIT_", "GITHUB_", "CI_", "GITLAB_", "DAGSTER_", "ANABRANCH_")
-        for name in [n for n in os.environ if n == "CI" or n.startswith(others)]:
+        for name in [n for n in os.environ if n in ("CI", "PYTEST_ADDOPTS") or n.startswith(others)]:
             del os.environ[name]
         os.environ |= {
             "HOME": str(self.folder),

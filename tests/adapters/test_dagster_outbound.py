@@ -420,15 +420,9 @@ def test_a_branch_deployment_of_dagster_plus_is_a_sandbox(served, tmp_path):
     assert served.entries("dearer")["mart.paid"].version != production["mart.paid"].version
 
 
-@pytest.mark.slow
-def test_a_detached_head_of_which_nobody_says_more_runs_nothing(served, tmp_path):
-    served.repo.commit({"location.py": CODE_LOCATION}, "Serve it")
+def test_a_detached_head_of_which_nobody_says_more_runs_nothing(served):
     served.repo.git("switch", "-q", "--detach")
-    done = dagster(
-        served, "asset", "materialize", "-f", "location.py", "--select", "orders", DAGSTER_HOME=str(tmp_path)
-    )
-    assert done.returncode != 0
-    assert "HEAD is detached" in done.stderr
+    assert "HEAD is detached" in failure(served.run("orders")).user_failure_data.description
     served.repo.switch("main")
     assert served.entries() == {}
 

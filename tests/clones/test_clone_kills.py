@@ -14,6 +14,7 @@ import pytest
 from clone_shop import CloneShop
 
 from doubles.postgres_server import Server
+from effort import effort
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +133,8 @@ def check_findable(shop: CloneShop, outside: Sqlite | Postgres) -> None:
 
 def killed_everywhere(kill: Killer, verb: str) -> Iterator[int]:
     for last in range(1, 500):
+        if last % 3 == 0 and effort(1) == 1:
+            continue  # two of three places, of both kinds of number
         if not kill(verb, last)["killed"]:
             return
         yield last
