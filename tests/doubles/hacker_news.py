@@ -313,19 +313,36 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         trouble = self.api._begin(path)
-        status: int | None = None
+        answer: tuple[int, dict[str, str], bytes] | None = None
         try:
-            status = self._answer(path, trouble)
+            answer = self._make(path, trouble)
         finally:
+            # Before it is sent: whoever has the answer finds the request among those that were asked.
+            status = None if answer is None else answer[0]
             self.api._end(Request(path, self.headers.get("User-Agent", ""), status, time.monotonic()))
+        if answer is None:
+            self.close_connection = True
+            return
+        status, headers, body = answer
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        for name, text in headers.items():
+            self.send_header(name, text)
+        self.end_headers()
+        if trouble is not None and trouble.kind == "cut":
+            body = body[: len(body) // 2]
+            self.close_connection = True
+        self.wfile.write(body)
+        self.wfile.flush()
 
-    def _answer(self, path: str, trouble: Trouble | None) -> int | None:
+    def _make(self, path: str, trouble: Trouble | None) -> tuple[int, dict[str, str], bytes] | None:
+        """Status, headers and body; None to say nothing."""
         kind = trouble.kind if trouble is not None else None
         wait = self.api.delay + (trouble.seconds if trouble is not None and kind == "slow" else 0)
         if wait:
             time.sleep(wait)
         if kind == "drop":
-            self.close_connection = True
             return None
         status, value = self.api.answer(path)
         headers: dict[str, str] = {}
@@ -337,18 +354,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
         if kind == "truncated":
             body = body[: max(1, len(body) // 2)]
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        for name, text in headers.items():
-            self.send_header(name, text)
-        self.end_headers()
-        if kind == "cut":
-            body = body[: len(body) // 2]
-            self.close_connection = True
-        self.wfile.write(body)
-        self.wfile.flush()
-        return status
+        return status, headers, body
 
     def log_message(self, *_: Any) -> None:
         """Says nothing: `requests` keeps what was asked."""
