@@ -64,6 +64,19 @@ def test_who_was_asked_what_there_is_runs_it_once(shop: Shop):
         os.kill(first, 0)  # a worker ends with its run
 
 
+def test_who_was_asked_what_there_is_runs_jobs_and_may_be_asked_again(shop: Shop):
+    first = asked(shop)
+    environ = {k: v for k, v in child._at_hand[-1].environ.items() if k != "PYTHONUNBUFFERED"}
+    request = {
+        "target": "shop.definitions", "root": str(shop.path), "source": [str(shop.path)],
+        "run_config": {}, "job": "tell", "place": "anabranch.toml",
+    }  # fmt: skip
+    for number in range(2):
+        log = shop.path / ".anabranch" / f"job-{number}.log"
+        child.ask("jobs", request, environ, shop.path, log)
+        assert f"here is {first}" in log.read_text()
+
+
 def test_who_has_imported_other_code_or_has_other_variables_or_is_gone_runs_nothing(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ):

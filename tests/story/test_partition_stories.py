@@ -421,7 +421,7 @@ def test_what_a_partition_takes_is_the_mean_of_all_that_this_code_has_made(marke
     assert each() == pytest.approx((9 * before + 60) / 10)
 
 
-@pytest.mark.parametrize("reader", ["total", "weekly"])  # one that is cut itself, and one that is not
+@pytest.mark.parametrize("reader", ["total", "weekly"])  # one that is not cut, and one that is
 def test_a_column_that_comes_to_a_partitioned_table_runs_nobody_who_does_not_read_it(built, reader):
     shop = built.shop
     shop.switch("more", new=True)

@@ -428,21 +428,22 @@ class _View:
 
     def digest(self, key: str) -> str:
         """A hash of the versions of what a partition reads: of the columns where these are known, else of all."""
-        parts: list[str] = []
-        for source, up, states, _, read, columns in self._open():
-            version = read if up is None or states is None else states.version_of(up.of(key), columns)
-            parts += (source, version)
-        return combine(*parts)
+        return self._digest(key, by_columns=True)
 
     def digests(self, key: str) -> Iterator[str]:
         """All that say that a partition was made from what there is now: equal wholes have equal columns, too."""
         yield self.digest(key)
         if any(columns is not None for *_, columns in self._open()):
-            parts: list[str] = []
-            for source, up, states, version, *_ in self._open():
-                found = version if up is None or states is None else states.version_of(up.of(key))
-                parts += (source, found)
-            yield combine(*parts)
+            yield self._digest(key, by_columns=False)
+
+    def _digest(self, key: str, *, by_columns: bool) -> str:
+        parts: list[str] = []
+        for source, up, states, version, read, columns in self._open():
+            if up is None or states is None:
+                parts += (source, read if by_columns else version)
+            else:
+                parts += (source, states.version_of(up.of(key), columns if by_columns else None))
+        return combine(*parts)
 
     @cached_property
     def lacks_nothing(self) -> bool:

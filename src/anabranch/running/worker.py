@@ -195,7 +195,7 @@ class ProcessPool:
         # A child that a step has forked may keep the connection open: the process itself is watched, too.
         busy |= {w.sentinel: w for w in busy.values() if w.sentinel is not None}
         for late in [w for w in busy.values() if w.why is not None and w.deadline <= time.monotonic()]:
-            _kill(late.process)
+            kill(late.process)
         ends = [w.deadline - time.monotonic() for w in busy.values() if w.why is not None]
         if ends:
             timeout = max(0.05, min([*ends, *([] if timeout is None else [timeout])]))
@@ -267,17 +267,7 @@ class ProcessPool:
         return adopt(self._project.portable, self._project, environ)
 
     def _make(self, environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], Connection]:
-        ours, theirs = socket.socketpair()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "anabranch.running.worker", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env=environ,
-            cwd=self._project.root,
-        )
-        theirs.close()
-        connection = Connection(ours.detach())
+        process, connection = started("anabranch.running.worker", environ, self._project.root)
         connection.send(self._project)
         return process, connection
 
@@ -320,12 +310,37 @@ class ProcessPool:
     def _end(self, worker: _Worker) -> int | None:
         if worker in self._workers:
             self._workers.remove(worker)
-        _kill(worker.process)
+        kill(worker.process)
         worker.connection.close()
         if worker.sentinel is not None:
             os.close(worker.sentinel)
             worker.sentinel = None
         return worker.process.wait()
+
+
+def started(
+    module: str, environ: Mapping[str, str], folder: Path, output: Any = None
+) -> tuple[subprocess.Popen[bytes], Connection]:
+    """A module as a process in a session of its own, and the connection whose other end its only argument names.
+
+    Args:
+        module: Which.
+        environ: Its whole environment.
+        folder: Its working folder.
+        output: Where its stdout goes, as `subprocess` takes it; None: to this process's own.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            start_new_session=True,
+            env=environ,
+            cwd=folder,
+        )
+    return process, Connection(ours.detach())
 
 
 def _until_gone(worker: _Worker, end: float) -> None:
@@ -340,8 +355,8 @@ def _until_gone(worker: _Worker, end: float) -> None:
             return
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    # The worker leads its own session: whatever it started goes with it.
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that leads its own session: whatever it started goes with it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 

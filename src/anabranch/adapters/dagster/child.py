@@ -8,12 +8,9 @@ import json
 import os
 import re
 import secrets
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +19,10 @@ from anabranch.adapters.dagster.kept import Kept, holds
 from anabranch.adapters.dagster.variables import environ_for
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.pipeline.translators import Asked, Surroundings
+from anabranch.running.worker import Project, kill, started
 
 if TYPE_CHECKING:
-    from anabranch.running.worker import Project
+    from multiprocessing.connection import Connection
 
 _DAGSTER = re.compile(rb"^\s*(?:import|from)\s+dagster(?:_\w+)?\b", re.MULTILINE)
 _IMPORT = re.compile(
@@ -47,11 +45,11 @@ def looks_like_dagster(target: str, source: Sequence[Path]) -> bool:
         if _DAGSTER.search(text):
             return True
         package = module if found.name == "__init__.py" else module.rpartition(".")[0]
-        for started, names, plain in _IMPORT.findall(text):
+        for named, names, plain in _IMPORT.findall(text):
             if plain:
                 todo += [each.split()[0] for each in plain.decode().split(",") if each.strip()]
                 continue
-            base = _absolute(started.decode(), package)
+            base = _absolute(named.decode(), package)
             todo += [base, *(f"{base}.{n.split()[0]}" for n in names.decode().split(",") if n.strip())]
     return False
 
@@ -151,11 +149,11 @@ def adopt(
     if child is None:
         return None
     assert child.answer is not None
-    same = child.answer["described"] == described and dict(child.answer["files"]) == dict(project.files)
-    with contextlib.suppress(OSError, EOFError):
-        child.connection.send(("worker", project, None))
-        if same and child.connection.poll(5) and child.connection.recv() == "taken":
-            return child.process, child.connection
+    if child.answer["described"] == described and dict(child.answer["files"]) == dict(project.files):
+        with contextlib.suppress(OSError, EOFError):
+            child.connection.send(("worker", project, None))
+            if child.connection.poll(5) and child.connection.recv() == "taken":
+                return child.process, child.connection
     child.end()
     return None
 
@@ -171,18 +169,11 @@ class Child:
         self.environ = {**environ, "PYTHONUNBUFFERED": "1"}
         self.of = (root, target, tuple(source))
         self.answer: Mapping[str, Any] | None = None
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "anabranch.adapters.dagster.answering", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=self.environ,
-                cwd=root,
-                start_new_session=True,  # Ctrl-C is ours: we end it, and it prints no traceback
-            )
-        self.connection = Connection(ours.detach())
+        # Ctrl-C is ours, for it has a session of its own: we end it, and it prints no traceback.
+        output = sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL
+        self.process, self.connection = started(
+            "anabranch.adapters.dagster.answering", self.environ, root, output
+        )
 
     def ask(self, module: str, request: Mapping[str, Any], log: Path | None = None) -> dict[str, Any]:
         """Its answer. Raises what it has raised, LoadError if it ends without one."""
@@ -214,8 +205,7 @@ class Child:
     def end(self) -> None:
         """Ends it with all that it has started."""
         if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            kill(self.process)
         self.connection.close()
         self.process.wait()
 
