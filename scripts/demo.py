@@ -432,6 +432,8 @@ def main() -> int:
     print()
     stage.say(f"Everything held, in {time.monotonic() - started:.0f} s.", "1")
     stage.say("Next, with a project of your own to play with:")
+    if shutil.which("anabranch") is None:
+        stage.command(f". {os.path.relpath(Path(sys.executable).parent / 'activate')}")
     for line in (
         "anabranch init --example flights my-flights",
         "cd my-flights && anabranch run",
