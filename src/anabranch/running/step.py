@@ -23,7 +23,7 @@ from anabranch.names import now
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import BoundAsset, Pipeline, Slot
 from anabranch.pipeline.incremental import Upsert
-from anabranch.pipeline.resource import Clones, Resource
+from anabranch.pipeline.outside import Clones
 from anabranch.running.current import under_way
 from anabranch.running.increments import Progressing, StepIncrement, begin, finish
 from anabranch.running.io import Source
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anabranch.lake.storage import Scope, Storage
     from anabranch.lake.tables import Written
     from anabranch.pipeline.partition import Partition
+    from anabranch.pipeline.resource import Resource
 
 
 @dataclass(frozen=True)

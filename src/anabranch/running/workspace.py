@@ -11,7 +11,7 @@ from anabranch.catalog.base import Catalog, RunState
 from anabranch.dataclass import dataclass, field
 from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import Graph
-from anabranch.pipeline.resource import Clones
+from anabranch.pipeline.outside import Clones
 from anabranch.planning.plan import Plan
 from anabranch.running.events import Listener
 from anabranch.running.lineage import LineageConfig

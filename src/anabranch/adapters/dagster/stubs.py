@@ -20,7 +20,8 @@ from anabranch.pipeline.canonical import digest
 from anabranch.pipeline.check import Check
 from anabranch.pipeline.definitions import Definitions, Resources
 from anabranch.pipeline.fingerprint import CodeFingerprint, Part
-from anabranch.pipeline.resource import EnvVar, Resource
+from anabranch.pipeline.outside import EnvVar
+from anabranch.pipeline.resource import Resource
 from anabranch.pipeline.translators import Parcel, Surroundings
 
 Json = Mapping[str, Any]
