@@ -3,7 +3,7 @@
     python bench/bench_project.py [--repeat 5]
 
 Prints a table of medians with what each is to reach. Whole-process figures use the installed ``anabranch`` with compiled
-bytecode, as a user has it.
+bytecode, as a user has it. The first rows start what every command starts with, as a measure of the machine on that day.
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ def process(folder: Path, *arguments: str):
 
     def work() -> None:
         subprocess.run([ANABRANCH, *arguments], cwd=folder, check=True, capture_output=True, env=ENVIRON)
+
+    return work
+
+
+def python(text: str):
+    """A Python that does one thing, as a whole process."""
+
+    def work() -> None:
+        subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, env=ENVIRON)
 
     return work
 
@@ -140,6 +149,10 @@ def main() -> None:
             check=True,
             capture_output=True,
             env=ENVIRON,
+        )
+        rows.extend(
+            (f"python -c '{what}', whole process", median_ms(python(what), repeat * 2), "")
+            for what in ("pass", "import pydantic.main", "import sqlglot", "import pyarrow.parquet")
         )
         rows.append(
             ("anabranch --help, whole process", median_ms(process(folder, "--help"), repeat), "≤ 150")

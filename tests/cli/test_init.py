@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
 
 import pytest
 
-from anabranch.cli import main
+from anabranch.cli import main, template
+from anabranch.cli.template import NEEDS
+
+TEMPLATES = Path(template.__file__).with_name("templates")
 
 
 def git(folder, *words):
@@ -90,6 +97,43 @@ def test_the_next_step_in_a_repository_is_to_commit(here, capsys):
     git(here, "init", "-q", "-b", "main")
     main(["init", "shop"])
     assert "git add -A && git commit" in capsys.readouterr().out.splitlines()[-1]
+
+
+def imported_by(template):
+    """Top-level names that a template's code imports, its own tests apart."""
+    folder = TEMPLATES / template
+    found = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition(".")[0])
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                found |= {a.value for a in node.args if node.func.attr == "find_spec"}
+    own = {file.name.removesuffix(".py") for file in folder.iterdir()}
+    core = {name.partition(">")[0] for name in requires("anabranch") if "extra ==" not in name}
+    return found - own - core - set(sys.stdlib_module_names) - {"anabranch", "pytest"}
+
+
+@pytest.mark.parametrize("template", sorted(NEEDS))
+def test_a_template_names_all_packages_that_its_code_imports(template):
+    assert imported_by(template) == set(NEEDS[template])
+
+
+def test_where_an_example_needs_what_is_not_installed_the_next_step_installs_it(here, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "anabranch.cli.template.find_spec", lambda name: None if name == "polars" else object()
+    )
+    assert main(["init", "--example", "flights", "trip"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2:] == [
+        "note: not installed yet: polars",
+        "next: cd trip && pip install -r requirements.txt && anabranch run",
+    ]
+    assert "polars" in (here / "trip/requirements.txt").read_text()
+    assert main(["init", "--example", "flights", "again", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == ["polars"]
 
 
 def test_without_a_name_for_git_everything_is_made_but_the_commit(here, capsys, monkeypatch):

