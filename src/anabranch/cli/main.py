@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _COMPLETE in os.environ:
         return _completion(os.environ[_COMPLETE])
     # Importing makes many objects that stay; looking through them over and over is a tenth of a short command.
-    gc.set_threshold(50_000, *gc.get_threshold()[1:])
+    gc.set_threshold(200_000, *gc.get_threshold()[1:])
     with _heard_signals():
         return _run(words)
 
