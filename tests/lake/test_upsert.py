@@ -17,16 +17,26 @@ from pyiceberg.table import StaticTable
 from anabranch.errors import IsolationError, UnstorableError
 from anabranch.lake import held, slabs, upsert
 from anabranch.lake.changes import Changes
+from anabranch.lake.columns import column_set, parse_set
 from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, append_table, write_table
 from anabranch.lake.upsert import upsert_table, with_unique_keys
-from anabranch.lake.version import content_of
+from anabranch.lake.version import ContentHasher, content_of
 from effort import effort
 
 
 def put(lake: Storage, data: pa.Table, previous: Table | None = None) -> Table:
-    written = write_table(lake, "t", data, previous=previous)
+    sets = [(), *((name.lower(),) for name in data.column_names), column_set(data.column_names[:2])]
+    written = write_table(lake, "t", data, previous=previous, column_sets=sets)
     return Table("t", written.location, lake, written.version)
+
+
+def columns_of(table: Table) -> dict[str, str]:
+    """The versions of the table's sets of columns, from scratch."""
+    hasher = ContentHasher(table.schema, map(parse_set, table.column_versions))
+    for batch in table.to_batches():
+        hasher.update(batch)
+    return {text: str(content) for text, content in hasher.column_contents.items()}
 
 
 def merge(
@@ -40,6 +50,8 @@ def merge(
     written = upsert_table(lake, "t", rows, by=by, previous=previous, delete=delete)
     table = Table("t", written.location, lake)
     assert written.version == table.version == str(content_of(table.to_batches()))
+    assert written.columns == table.column_versions == columns_of(table)
+    assert set(written.columns) == set(previous.column_versions)
     assert (written.rows, written.files) == (table.rows, len(table.files()))
     assert written.bytes == table.bytes == sum(file.bytes for file in table.files())
     assert table.rows == sum(file.rows for file in table.files())
@@ -298,5 +310,6 @@ def test_a_table_behaves_as_a_dict(
             assert dict(zip(*table.to_arrow().to_pydict().values(), strict=True)) == model
             assert table.rows == len(model)
             assert table.version == str(content_of(rows(model)))
+            assert len(table.column_versions) == 4
             changes = Changes(before, table)
             assert changes.added_rows - changes.removed_rows == table.rows - before.rows

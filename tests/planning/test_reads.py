@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.catalog.base import Entry, Found, Provenance
-from anabranch.lake.columns import column_set, set_text
+from anabranch.lake.columns import RECORDED, column_set, set_text
 from anabranch.pipeline.graph import Graph, Node
 from anabranch.planning.plan import Planner
-from anabranch.planning.reads import COLUMNS, READ, read_of, read_record, same_reads
+from anabranch.planning.reads import READ, read_of, read_record, same_reads
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ORDERS = Node("orders", code="c1")
@@ -29,7 +29,7 @@ TOTALS = Node(
 
 def orders(table: str, **sets: str) -> Entry:
     return Entry(
-        "orders", "table", f"file://{table}", table, Provenance("f", code="c1", extra={COLUMNS: sets})
+        "orders", "table", f"file://{table}", table, Provenance("f", code="c1", extra={RECORDED: sets})
     )
 
 

@@ -21,6 +21,8 @@ from anabranch.lake.canonical import schema_digest
 if TYPE_CHECKING:
     import pyarrow as pa
 
+RECORDED = "columns"
+"""In the extra of an entry's provenance: the versions of sets of its table's columns, by the set's text."""
 MOST_SETS = 16
 """Sets that are kept of one table; see `kept_sets`."""
 _PLAIN = re.compile(r"\w+")

@@ -7,11 +7,13 @@ sound way (another schema, delete files). Knows tables; knows nothing of refs.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from anabranch.dataclass import dataclass
+from anabranch.dataclass import dataclass, field
 from anabranch.errors import IsolationError, LakeError, MissingFileError
 from anabranch.lake import manifest
+from anabranch.lake.columns import ColumnSet, parse_set
 from anabranch.lake.project import is_plain_file
 from anabranch.lake.read import COLUMNS, PARTITIONS, PLAIN, VERSION, Table
 from anabranch.lake.storage import missing_file
@@ -36,17 +38,24 @@ class State:
         plain: Whether its files may be read directly; see `Table.plain`.
         bytes: Of its data files.
         files: How many there are.
+        columns: Of those sets of columns that the table before had versions of; none of a table that is cut.
     """
 
     content: Content
     plain: bool
     bytes: int
     files: int
+    columns: Mapping[str, Content] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
         """The content's version."""
         return str(self.content)
+
+    @property
+    def column_versions(self) -> dict[str, str]:
+        """The versions of the sets of columns, as they are recorded."""
+        return {text: str(each) for text, each in self.columns.items()}
 
 
 def one_snapshot(metadata: Json) -> Json:
@@ -96,6 +105,7 @@ def with_state(metadata: Json, state: State, partitions: str | None = None) -> J
         VERSION: state.version,
         PLAIN: "true" if state.plain else "false",
         **({} if partitions is None else {PARTITIONS: partitions}),
+        **({COLUMNS: json.dumps(state.column_versions, separators=(",", ":"))} if state.columns else {}),
     }
     snapshots = [{**each, "summary": {**each["summary"], **known}} for each in metadata["snapshots"]]
     return {**metadata, "snapshots": snapshots}
@@ -119,11 +129,13 @@ def state_after(storage: Storage, old: Table | None, new: Table) -> State:
     removed = [entry for path, entry in before.items() if path not in after]
     _settle(storage, old, new, added)
     data = [entry for entry in after.values() if _is_data(entry)]
+    content, columns = _content(old, new, added, removed, data)
     return State(
-        _content(old, new, added, removed, data),
+        content,
         _plain(storage, old, new, added, list(after.values())),
         sum(_size(entry) for entry in data),
         len(data),
+        columns,
     )
 
 
@@ -168,11 +180,16 @@ def _content(
     added: list[manifest.Entry],
     removed: list[manifest.Entry],
     data: list[manifest.Entry],
-) -> Content:
+) -> tuple[Content, dict[str, Content]]:
+    """The content of all rows, and of the sets of columns that the table before has versions of."""
+    known = old.column_versions if old is not None and old.map_location is None else {}
+    sets = [parse_set(text) for text in known]
     base = _additive(old, new, [*added, *removed, *data])
     if old is None or base is None or sum(map(_size, [*added, *removed])) >= sum(map(_size, data)):
-        return _hash(new, None)
-    return base + _hash(new, added) - _hash(old, removed)
+        return _hash(new, None, sets)
+    (came, with_them), (went, without) = _hash(new, added, sets), _hash(old, removed, sets)
+    columns = {text: Content.parse(each) + with_them[text] - without[text] for text, each in known.items()}
+    return base + came - went, columns
 
 
 def _additive(old: Table | None, new: Table, entries: Iterable[manifest.Entry]) -> Content | None:
@@ -191,15 +208,17 @@ def _additive(old: Table | None, new: Table, entries: Iterable[manifest.Entry]) 
         return None
 
 
-def _hash(table: Table, entries: list[manifest.Entry] | None) -> Content:
-    """The content of some of a table's files, or of all."""
-    hasher = ContentHasher(table.schema)
+def _hash(
+    table: Table, entries: list[manifest.Entry] | None, sets: Iterable[ColumnSet]
+) -> tuple[Content, dict[str, Content]]:
+    """The content of some of a table's files, or of all, and of sets of their columns."""
+    hasher = ContentHasher(table.schema, sets)
     try:
         for batch in table.to_batches() if entries is None else table.scan_files(entries):
             hasher.update(batch)
     except FileNotFoundError as error:
         raise MissingFileError(f"a file of {table.key} is gone: {error}") from error
-    return hasher.content
+    return hasher.content, hasher.column_contents
 
 
 def _plain(

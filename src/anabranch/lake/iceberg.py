@@ -31,6 +31,7 @@ from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties, TableVersion
 
 from anabranch.catalog.base import Catalog, CommitRequest, Entry, Point, Provenance
 from anabranch.errors import ConflictError, IsolationError, LakeError, RefError
+from anabranch.lake.columns import RECORDED
 from anabranch.lake.delta import State, one_snapshot, outside_paths, state_after, with_state
 from anabranch.lake.foreign import map_after
 from anabranch.lake.read import Table as Handle
@@ -521,6 +522,7 @@ class BranchCatalog(MetastoreCatalog):
             computed_at=now().isoformat(),
             rows=state.content.rows,
             bytes=state.bytes,
+            extra={RECORDED: state.column_versions} if state.columns else {},
         )
 
     def _commit(

@@ -19,11 +19,12 @@ from anabranch.lake import manifest
 from anabranch.lake.arrow import conform
 from anabranch.lake.avro import AvroError
 from anabranch.lake.bounds import KeyBounds
+from anabranch.lake.columns import parse_set
 from anabranch.lake.fields import arrow_schema
 from anabranch.lake.held import Held
 from anabranch.lake.marks import Finder, Marker, Marks, marks_of
 from anabranch.lake.read import Table
-from anabranch.lake.version import Content
+from anabranch.lake.version import Content, ContentHasher
 from anabranch.lake.write import Progress, Writer, Written, align, base_metadata, write_table
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def upsert_table(
 ) -> Written:
     """Writes a table that holds the previous one's rows, less those whose key is given, and the given rows.
 
-    Files without an affected row are shared with the previous table. Takes memory for the keys and marks of the given
+    Files without an affected row are shared with the previous table, whose sets of columns go on having versions. Takes memory for the keys and marks of the given
     rows (about 50 bytes a row) and one data file; the rows themselves go to a temporary file where they are many.
 
     Args:
@@ -287,6 +288,7 @@ def _rewritten(
         reader,
         previous=previous,
         properties=properties,
+        column_sets=map(parse_set, previous.column_versions),
         threads=threads,
         on_progress=on_progress,
     )
@@ -332,6 +334,10 @@ class _Merge:
         self.placed = np.zeros(given.count, np.bool_)
         self.fresh = np.zeros(given.count, np.bool_)  # not there before exactly as they are given
         self.removed = Content.empty(self.schema)
+        self.known = previous.column_versions
+        self.removed_columns, self.fresh_columns = (
+            ContentHasher(self.schema, map(parse_set, self.known)) for _ in range(2)
+        )
         self.lost_bytes = self.lost_files = 0
 
     def write(self) -> Written:
@@ -374,7 +380,17 @@ class _Merge:
             ),
             operation="overwrite",
             plain=previous.plain,
+            columns=self._columns(),
         )
+
+    def _columns(self) -> dict[str, Content]:
+        """The contents of the previous table's sets of columns, less the rows that go, with those that come."""
+        if not self.known:
+            return {}
+        for batch in self.given.stream(self.fresh):
+            self.fresh_columns.update(batch)
+        new, gone = self.fresh_columns.column_contents, self.removed_columns.column_contents
+        return {text: Content.parse(each) + new[text] - gone[text] for text, each in self.known.items()}
 
     def _merged(self, entry: manifest.Entry) -> list[manifest.Entry] | None:
         """What takes the place of a data file; None if it stays."""
@@ -441,7 +457,10 @@ class _Merge:
             self.placed[into] = True
             self.fresh[into[~same]] = True
             actions[where[replaced][same]] = _KEEP
-            self.removed += marks.content(self.schema, actions[where] != _KEEP)
+            going = actions[where] != _KEEP
+            self.removed += marks.content(self.schema, going)
+            if self.known:
+                self.removed_columns.update(batch.take(pa.array(where[going] - window.start)))
 
     def _stream(self, entry: manifest.Entry, affected: _Affected) -> pa.RecordBatchReader:
         """A file's rows as they are to be."""

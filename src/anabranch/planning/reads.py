@@ -16,10 +16,8 @@ from typing import Any
 
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.dataclass import dataclass, field
-from anabranch.lake.columns import ColumnSet, column_set, covering, set_text
+from anabranch.lake.columns import RECORDED, ColumnSet, column_set, covering, set_text
 
-COLUMNS = "columns"
-"""In an entry's extra: versions of sets of its columns, by the set's text."""
 READ = "read"
 """In an entry's extra: input → what was compared of it, where that was not the whole table; see `read_record`."""
 
@@ -48,8 +46,8 @@ class Read:
 
 def with_columns(extra: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """An entry's extra for a table of which these versions of sets of columns are known, and no others."""
-    kept = {name: value for name, value in extra.items() if name != COLUMNS}
-    return {**kept, COLUMNS: dict(columns)} if columns else kept
+    kept = {name: value for name, value in extra.items() if name != RECORDED}
+    return {**kept, RECORDED: dict(columns)} if columns else kept
 
 
 def read_of(names: Collection[str] | None, entry: Entry) -> Read:
@@ -57,7 +55,7 @@ def read_of(names: Collection[str] | None, entry: Entry) -> Read:
     if names is None:
         return Read(entry.version, entry.version)
     wanted = column_set(names)
-    kept: Mapping[str, str] = entry.provenance.extra.get(COLUMNS) or {}
+    kept: Mapping[str, str] = entry.provenance.extra.get(RECORDED) or {}
     own = kept.get(set_text(wanted))
     read = Read(own or entry.version, entry.version, wanted, kept)
     return read if own or not kept else replace(read, version=read.offered[0])
