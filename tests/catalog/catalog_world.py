@@ -45,7 +45,7 @@ def entry(key: str, version: object, *, location: str | None = None, fingerprint
             fingerprint=f"f-{key}-{version}" if fingerprint is None else fingerprint,
             inputs={"up": "v0"},
             rows=3,
-            extra={"sample": [1, 2.5, None, {"deep": "ü\u0000"}]},
+            extra={"sample": [1, 2.5, None, {"deep": "ü\u0000"}], "made": f"{key}{version}"},
         ),
     )
 

@@ -227,6 +227,7 @@ class Histories(RuleBasedStateMachine):
         if drop_one is not None:
             keep.pop(self.any_branch(drop_one).id, None)
         reachable = self.together(lambda catalog: catalog.reachable(keep))
+        self.together(lambda catalog: set(catalog.noted(keep, "made")))
         retired = self.together(lambda catalog: catalog.retire(keep))
         if isinstance(retired, int):
             assert self.together(lambda catalog: catalog.reachable(keep)) == reachable

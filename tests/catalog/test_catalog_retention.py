@@ -68,6 +68,20 @@ def test_the_oldest_retained_commit_stays_whole_and_older_ones_are_gone(
     assert [change.key for change in catalog.commit_changes(Point(root.id, 4))] == ["a"]
 
 
+def test_what_retained_entries_note_can_be_asked_for(catalog: Catalog) -> None:
+    root = production(catalog, a=1, b=1, c=1)
+    put(catalog, root, a=2)
+    branch = sandbox(catalog)
+    put(catalog, root, a=3, c=None)
+    put(catalog, branch, b=None, d=1)
+    assert set(catalog.noted(keep_all(catalog), "made")) == {"a1", "a2", "a3", "b1", "c1", "d1"}
+    assert set(catalog.noted({root.id: 3, branch.id: 1}, "made")) == {"a2", "a3", "b1", "c1", "d1"}
+    assert set(catalog.noted({root.id: 3}, "made", ending=[branch.id])) == {"a3", "b1"}
+    assert catalog.noted(keep_all(catalog), "ade") == catalog.noted(keep_all(catalog), "deep") == []
+    with pytest.raises(CatalogError):
+        catalog.noted({root.id: 2}, "made")
+
+
 def test_the_log_outlives_retirement(catalog: Catalog) -> None:
     root = production(catalog, a=1)
     put(catalog, root, a=2)

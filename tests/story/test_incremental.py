@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from story_shop import Shop, ran
+from story_shop import SETTINGS, Shop, ran
 
 from anabranch.errors import SignatureError
 
@@ -81,6 +81,12 @@ report = ab.sql("report", "select customer, net, n from totals join by_customer 
 defs = ab.Definitions(assets=[orders, taxed, totals, large, by_customer, report])
 """
 )
+
+KEEP_THE_NEWEST = """
+[history]
+keep = "1ms"
+keep_commits = 1
+"""
 
 FIRST = [(1, "a", 10.0), (2, "b", 20.0), (3, "a", 30.0)]
 
@@ -343,6 +349,51 @@ def test_forward_only_refuses_what_it_cannot_keep(world: World) -> None:
     assert not result.ok
     message = result.execution.outcomes["taxed"].error["message"]
     assert message == "taxed can't be continued forward-only: orders lost 1 row, which appending can't follow"
+
+
+def test_what_was_consumed_outlives_gc_until_the_asset_has_gone_on(make_shop) -> None:
+    """However long the asset was not run: it goes on from there, rather than being built anew."""
+    shop = make_shop(settings=SETTINGS + KEEP_THE_NEWEST, definitions=DEFINITIONS)
+    world = World(shop)
+    assert shop.run().ok
+    consumed = shop.project.tables("production")["taxed"].provenance.extra["consumed"]["orders"]["location"]
+    for more in ((4, "b", 5.0), (5, "c", 50.0)):
+        world.gets(more)
+        assert shop.run("orders").ok
+    between = shop.project.tables("production@2")["orders"].location
+    assert not {consumed, between} & {entry.location for entry in shop.project.tables("production").values()}
+    assert consumed not in shop.project.gc(dry_run=True, grace="0s").files
+    assert between in shop.project.gc(grace="0s").files
+    assert Path(consumed).exists()
+    world.calls()
+    assert shop.run().ok
+    assert "taxed since 3 2" in world.calls()
+    world.check("production")
+    assert consumed in shop.project.gc(grace="0s").files
+    assert not Path(consumed).exists()
+    world.calls()
+    world.gets((6, "a", 60.0))
+    assert shop.run().ok
+    assert "taxed since 5 1" in world.calls()
+
+
+def test_a_merge_reruns_only_readers_of_the_columns_that_it_changed(make_shop) -> None:
+    shop = make_shop(
+        definitions=DEFINITIONS.replace(
+            "defs = ab.Definitions(assets=[",
+            'names = ab.sql("names", "select distinct customer from totals")\n\ndefs = ab.Definitions(assets=[names, ',
+        )
+    )
+    world = World(shop)
+    assert shop.run().ok
+    world.gets((4, "a", 5.0))
+    result = shop.run()
+    assert result.ok
+    assert {"totals", "report"} <= set(ran(result))
+    assert "names" not in ran(result)
+    world.gets((5, "new", 5.0))
+    assert "names" in ran(shop.run())
+    assert {row["customer"] for row in shop.rows("names")} == {"a", "b", "new"}
 
 
 def test_files_that_gc_has_taken_make_a_full_rebuild(world: World) -> None:

@@ -529,6 +529,12 @@ class Catalog(Protocol):
         again) or a number is beyond a branch's head.
         """
 
+    def noted(self, keep: Mapping[int, int], name: str, *, ending: Collection[int] = ()) -> list[Any]:
+        """What the provenance of the entries that a retained commit sees keeps under a name in its ``extra``.
+
+        Of those that keep anything there, in no order, and maybe several times. The other arguments, and what is raised, are those of `reachable`.
+        """
+
     def retire(self, keep: Mapping[int, int]) -> int:
         """Makes every commit that `reachable` would not see unreadable, in one transaction; returns how many
         locations became condemned: those that no retained commit sees any more. From then on `get`, `entries`, `own`,

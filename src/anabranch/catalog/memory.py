@@ -477,6 +477,14 @@ class MemoryCatalog:
             if entry
         }
 
+    def noted(self, keep: Mapping[int, int], name: str, *, ending: Collection[int] = ()) -> list[Any]:
+        return [
+            entry.provenance.extra[name]
+            for point in self._retained(keep, ending)
+            for entry in self.own(point).values()
+            if entry and name in entry.provenance.extra
+        ]
+
     def retire(self, keep: Mapping[int, int]) -> int:
         retained = self._retained(keep)
         before = self._locations()

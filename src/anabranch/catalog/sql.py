@@ -306,6 +306,10 @@ class SqlCatalog(SqlRecords):
         with self._database.read() as tx:
             return sql_retention.reachable(tx, keep, ending)
 
+    def noted(self, keep: Mapping[int, int], name: str, *, ending: Collection[int] = ()) -> list[Any]:
+        with self._database.read() as tx:
+            return sql_retention.noted(tx, keep, name, ending)
+
     def retire(self, keep: Mapping[int, int]) -> int:
         with self._database.write() as tx:
             return sql_retention.retire(tx, keep, to_micros(self._clock()))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from anabranch.catalog import queries, rules
 from anabranch.catalog.base import Branch
 from anabranch.catalog.database import Transaction
+from anabranch.catalog.rows import provenance_from_json
 from anabranch.catalog.schema import FOREVER
 from anabranch.dataclass import dataclass, field
 
@@ -87,6 +89,24 @@ def reachable(tx: Transaction, keep: Mapping[int, int], ending: Collection[int] 
             if retained.sees(since, until):
                 locations.add(location)
     return locations
+
+
+def noted(tx: Transaction, keep: Mapping[int, int], name: str, ending: Collection[int] = ()) -> list[Any]:
+    """See `Catalog.noted`."""
+    branches = queries.all_branches(tx)
+    rules.check_keep(keep, branches, ending)
+    found = []
+    for branch_id, retained in _retained(tx, keep, branches).items():
+        for since, until, text in tx.all(
+            "select since, until, provenance from entries"
+            " where branch_id = ? and location is not null and provenance like ?",
+            branch_id,
+            f'%"{name}":%',
+        ):
+            if retained.sees(since, until):
+                extra = provenance_from_json(text).extra
+                found += [extra[name]] if name in extra else []
+    return found
 
 
 def retire(tx: Transaction, keep: Mapping[int, int], now: int) -> int:

@@ -1,8 +1,9 @@
 """Garbage collection: frees what no retained commit reaches, and nothing else.
 
 A file goes when three things hold together: no retained commit of any live ref reaches it, no work under way may still
-refer to it, and it is older than the grace period. Names and folders decide nothing. The order makes it safe beside
-running writers, and safe to be killed at any point:
+refer to it, and it is older than the grace period. Names and folders decide nothing. What a retained incremental table has
+consumed of its inputs is reached, too, as long as it is there: the table goes on from it, instead of being built anew. The
+order makes it safe beside running writers, and safe to be killed at any point:
 
 1. the warehouse is listed. Whatever is committed later refers to files written later, or to pointers that the catalog
    still knows;
@@ -28,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.catalog.base import Catalog
 from anabranch.dataclass import dataclass, field
-from anabranch.errors import CatalogError, RefError
+from anabranch.errors import CatalogError, MissingFileError, RefError
 from anabranch.names import now
+from anabranch.pipeline.incremental import CONSUMED
 from anabranch.running.lease import hold, is_dead
 from anabranch.sandbox.retention import Retention, plan_retention
 
@@ -108,7 +110,9 @@ def plan_gc(
     listed = list(storage.list())
     young = _oldest_work(catalog, now - grace)
     ending = [branch.id for branch in retention.expired]
-    found = _sort(storage, catalog.reachable(retention.keep, ending=ending), listed, young)
+    live = catalog.reachable(retention.keep, ending=ending)
+    consumed = _consumed(catalog.noted(retention.keep, CONSUMED, ending=ending))
+    found = _sort(storage, live, consumed - live, listed, young)
     return replace(
         found,
         dry_run=True,
@@ -146,12 +150,13 @@ def collect(
                     expired[branch.id] = branch.name
                 catalog.retire(retention.keep)
                 live = catalog.reachable(retention.keep)
+                consumed = _consumed(catalog.noted(retention.keep, CONSUMED))
                 break
             except CatalogError:
                 # A sandbox that was opened since is in no plan yet: the catalog refuses what it was not told of.
                 if attempt == _TRIES - 1:
                     raise
-        found = _sort(storage, live, listed, _oldest_work(catalog, moment - grace))
+        found = _sort(storage, live, consumed - live, listed, _oldest_work(catalog, moment - grace))
         for start in range(0, len(found.files), 500):
             storage.remove(found.files[start : start + 500])
             if on_progress is not None:
@@ -194,13 +199,26 @@ def _oldest_work(catalog: Catalog, young: datetime) -> datetime:
     return min([young, *work])
 
 
+def _consumed(noted: Iterable[Mapping[str, Mapping[str, str]]]) -> set[str]:
+    """The locations in what incremental tables note of the inputs that they have consumed."""
+    return {one["location"] for inputs in noted for one in inputs.values()}
+
+
 def _sort(
-    storage: Storage, locations: Iterable[str], listed: Iterable[StoredFile], young: datetime
+    storage: Storage,
+    locations: Iterable[str],
+    consumed: Iterable[str],
+    listed: Iterable[StoredFile],
+    young: datetime,
 ) -> GcResult:
     """What of the listed files goes, and what stays: because a location needs it, or because it is young."""
     live: set[str] = set()
     for location in locations:
         live |= files_of(storage, location)
+    for location in consumed:
+        # Nothing retained needs it: what is no longer there, or not all of it, costs a rebuild.
+        with contextlib.suppress(MissingFileError):
+            live |= files_of(storage, location)
     going: list[str] = []
     size = kept = kept_bytes = kept_young = 0
     for stored in listed:
