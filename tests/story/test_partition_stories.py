@@ -9,6 +9,7 @@ import pytest
 from story_shop import SETTINGS, Shop, ran
 
 from anabranch.errors import GateError, SelectionError
+from anabranch.report.text import plan_lines
 
 DEFINITIONS = '''
 import datetime as dt
@@ -450,3 +451,74 @@ def test_of_a_partition_whose_unread_columns_changed_only_its_readers_of_those_r
         "shop/definitions.py", "gross=gross(", 'gross=(pl.col("day").dt.day() == 9).cast(float) + gross('
     )
     assert made(shop.run(), "weekly") == [["2013-01-08", "2013-01-08", 1]]
+
+
+def begin(shop: Shop, day: str) -> None:
+    shop.edit("shop/definitions.py", 'ab.daily("2013-01-01"', f'ab.daily("{day}"')
+
+
+def days(shop: Shop, key: str, at: str | None = None) -> list[str]:
+    return sorted({str(row["day"]) for row in shop.rows(key, at)})
+
+
+def test_partitions_that_the_code_no_longer_has_stay_until_a_run_prunes_them(built):
+    shop = built.shop
+    begin(shop, "2013-01-03")
+    shop.commit()
+    plan = shop.project.plan()
+    assert plan.steps["sales"].partitions.gone == ("2013-01-01", "2013-01-02")
+    shown = "\n".join(str(each) for each in plan_lines(plan, title="production"))
+    assert (
+        "sales holds 2013-01-01, 2013-01-02: partitions that the code no longer has; --prune removes them"
+        in shown
+    )
+    assert shop.run().ok
+    assert days(shop, "taxed") == DAYS
+    before = {row["shop"]: row["gross"] for row in shop.rows("total")}
+    result = shop.run(prune=True)
+    assert result.ok
+    assert built.calls() == [], "nothing is fetched to leave something out"
+    assert result.execution.outcomes["sales"].partitions["removed"] == ["2013-01-01", "2013-01-02"]
+    assert days(shop, "sales", "production") == days(shop, "taxed", "production") == DAYS[2:]
+    after = {row["shop"]: row["gross"] for row in shop.rows("total")}
+    assert after["north"] == pytest.approx(before["north"] - 1.25 * (1 + 2)), "readers follow"
+    assert shop.project.plan().nothing_to_do
+    again = shop.run(prune=True)
+    assert again.ok
+    assert again.commit is None
+    shop.edit("shop/definitions.py", 'ab.daily("2013-01-03"', 'ab.daily("2013-01-01"')
+    shop.commit()
+    assert shop.run().ok
+    assert built.calls() == [], "what was computed before is taken over"
+    assert days(shop, "taxed", "production") == DAYS
+
+
+def test_partitions_that_a_sandbox_has_pruned_leave_production_with_its_promotion(built):
+    shop = built.shop
+    shop.switch("later", new=True)
+    begin(shop, "2013-01-02")
+    assert shop.run(prune=True).ok
+    assert days(shop, "taxed") == DAYS[1:]
+    assert days(shop, "taxed", "production") == DAYS
+    shop.commit()
+    shop.promote()
+    assert days(shop, "sales", "production") == days(shop, "taxed", "production") == DAYS[1:]
+
+
+def test_all_partitions_of_a_table_may_go(built):
+    shop = built.shop
+    shop.edit(
+        "shop/definitions.py", 'ab.daily("2013-01-01", "2013-01-10"', 'ab.daily("2014-01-01", "2014-01-02"'
+    )
+    for day in ("2014-01-01", "2014-01-02"):
+        built.sold(day, north=100)
+    shop.edit(
+        "shop/definitions.py",
+        'ab.weekly("2013-01-01", "2013-01-10")',
+        'ab.weekly("2013-12-30", "2014-01-05")',
+    )
+    shop.commit()
+    result = shop.run(prune=True)
+    assert result.ok, [o.error for o in result.execution.failed]
+    assert days(shop, "taxed", "production") == ["2014-01-01", "2014-01-02"]
+    assert [row["gross"] for row in shop.rows("total")] == [250.0]

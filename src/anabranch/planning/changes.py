@@ -17,7 +17,7 @@ from anabranch.planning.reads import Read, unchanged
 ReasonKind = Literal[
     "new", "code", "distribution", "config", "input", "resource", "refresh", "outside", "forced",
     "upstream", "same", "columns", "adopted", "pinned", "unselected", "sample", "waiting",
-    "incremental", "rebuild",
+    "incremental", "rebuild", "gone",
 ]  # fmt: skip
 
 

@@ -67,7 +67,8 @@ class PartitionWork:
         old: Those that stay as other code made them, since nobody asked for them.
         stale: Those that stay although an input has changed, since nobody asked for them.
         missing: Those that stay unbuilt, since nobody asked for them.
-        gone: Those that are stored and that the code no longer has; a run removes them only with ``prune``.
+        gone: Those that are stored and that the code no longer has.
+        remove: Those of them that this run removes.
         reuse: How many stand as they are.
         built: How many are stored.
         groups: Why: each reason with the partitions it is of.
@@ -88,6 +89,7 @@ class PartitionWork:
     stale: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
     reuse: int = 0
     built: int = 0
     groups: tuple[tuple[Reason, tuple[str, ...]], ...] = ()
@@ -108,6 +110,9 @@ class PartitionWork:
         """Each reason once, with the partitions that it is of."""
         found = []
         for reason, keys in self.groups:
+            if reason.kind == "gone":
+                found.append(reason)
+                continue
             count = f"{len(keys):,} partition{'s' if len(keys) != 1 else ''}"
             which = count if len(keys) == len(self.order) > 1 else told(keys, self.order)
             more = f", {count}" if which != count and len(keys) > 1 else ""
@@ -131,6 +136,7 @@ class PartitionWork:
             "stale": runs(self.stale),
             "missing": runs(self.missing),
             "gone": sorted(self.gone),
+            "remove": sorted(self.remove),
             "reuse": self.reuse,
         }
 
@@ -145,6 +151,7 @@ class PartitionPlanner:
         selection: What ``--partitions`` says; None: all.
         force: Whether to run what stands.
         forward_only: Whether what older code made is accepted as it is.
+        prune: Whether partitions that the code no longer has are removed.
         failed: Asset → partitions that failed in the last run.
         lookup: Family → entries of trusted refs that hold partitions of it.
     """
@@ -158,6 +165,7 @@ class PartitionPlanner:
         selection: PartitionSelection | None = None,
         force: bool = False,
         forward_only: bool = False,
+        prune: bool = False,
         failed: Mapping[str, Collection[str]] | None = None,
         lookup: Callable[[str], Sequence[Found]] = lambda _: (),
     ) -> None:
@@ -167,6 +175,7 @@ class PartitionPlanner:
         self.selection = selection
         self.force = force
         self.forward_only = forward_only
+        self.prune = prune
         self.failed = failed or {}
         self.lookup = lookup
         self._upstreams: dict[tuple[Any, ...], Upstream] = {}
@@ -574,6 +583,10 @@ class _Groups:
                 (Reason("adopted", f"{branch} has computed exactly this", branch), tuple(ks))
                 for branch, ks in origins.items()
             ]
+        remove = tuple(sorted(gone)) if planner.prune else ()
+        if remove:
+            few = ", ".join(remove[:3]) + (f" and {len(remove) - 3:,} more" if len(remove) > 3 else "")
+            told_.append((Reason("gone", f"the code no longer has {few}", view.node.key), remove))
         touched = {*run, *left["depends"], *left["old"], *left["stale"]}
         return PartitionWork(
             self.order,
@@ -585,6 +598,7 @@ class _Groups:
             stale=tuple(left["stale"]),
             missing=tuple(left["missing"]),
             gone=tuple(sorted(gone)),
+            remove=remove,
             reuse=0 if anew else len(built - touched - gone),
             built=0 if anew else len(built),
             groups=tuple(told_),

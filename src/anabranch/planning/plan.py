@@ -205,10 +205,11 @@ class Planner:
         for key in self.graph:
             step = self.decide(key, known, pending)
             steps[key] = step
-            settled = step.action == "reuse" and not (step.partitions is not None and step.partitions.adopt)
+            parts = step.partitions
+            settled = step.action == "reuse" and not (parts is not None and parts.adopt)
             known[key] = step.entry if settled else None
-            if step.partitions is not None and not settled:
-                pending[key] = step.partitions.unsettled | set(step.partitions.adopt)
+            if parts is not None and not settled:
+                pending[key] = parts.unsettled | {*parts.adopt, *parts.remove}
         orphans = tuple(
             sorted(k for k, e in self.view.items() if k not in self.graph and e.provenance.fingerprint)
         )
@@ -375,7 +376,7 @@ class Planner:
             seconds=each * len(work.unsettled) if each is not None else base.seconds,
             bytes=None if base.bytes is None else base.bytes * len(work.unsettled) // max(1, work.built),
         )
-        if work.run:
+        if work.run or work.remove:
             return base
         if work.depends:
             return replace(base, action="depends")

@@ -175,7 +175,7 @@ class Project(Looking):
             select, partitions, force, forward_only, refresh: As for `plan`.
             workers: Worker processes; default: ``run.workers`` of anabranch.toml, else one for each processor.
             in_process: Run every step in this process, for a debugger.
-            prune: Remove tables whose asset is no longer in the code.
+            prune: Remove tables whose asset is no longer in the code, and partitions that it no longer has.
             fail_fast: Start nothing more after a failure.
             resume: Run although the environment is held after a rollback.
             sample, sample_by: In a sandbox, how much of its base is read from now on; see `Sandboxes.open`.

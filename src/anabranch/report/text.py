@@ -176,6 +176,11 @@ def plan_lines(
     if plan.orphans:
         text = f"{listed(plan.orphans, None if verbose else 4)}: no asset makes them any more; --prune removes them"
         lines.append(line("  ", Span("orphan", "warn"), f"   {text}"))
+    for step in plan.steps.values():
+        if step.partitions is not None and step.partitions.gone and not step.partitions.remove:
+            which = listed(step.partitions.gone, None if verbose else 4)
+            text = f"{step.key} holds {which}: partitions that the code no longer has; --prune removes them"
+            lines.append(line("  ", Span("orphan", "warn"), f"   {text}"))
     lines.append(_plan_sum(plan))
     lines.append(hint("anabranch run") if not plan.nothing_to_do else hint("nothing to run: anabranch diff"))
     return lines
@@ -268,6 +273,13 @@ def _outcome_row(outcome: Outcome) -> list[Span | str]:
         counted = {word: sum(run[2] for run in outcome.partitions[word]) for word in ("made", "adopted")}
         parts = count(counted["made"], "partition")
         parts += f" and {counted['adopted']:,} taken over" if counted["adopted"] else ""
+        removed = len(outcome.partitions["removed"])
+        if removed:
+            parts = (
+                f"{parts}, {removed:,} removed"
+                if counted["made"]
+                else f"{count(removed, 'partition')} removed"
+            )
         same = f"{parts}, {same}" if same else parts
     rows = count(made.rows, "row") if made.rows is not None else "file"
     return [*cells, duration(outcome.seconds), rows, size(made.bytes), dim(same)]

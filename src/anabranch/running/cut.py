@@ -304,6 +304,15 @@ class Cut:
         self.made |= set(self.work.adopt)
         return self._entry(replace(entry, provenance=replace(entry.provenance, extra=dict(extra))), None)
 
+    def remove(self) -> Entry:
+        """Leaves out what the code no longer has; the entry is to be committed."""
+        from anabranch.lake.partitions import overlay
+
+        assert self.present is not None
+        gone = dict.fromkeys(self.work.remove)
+        written = overlay(self.storage, self.node.key, _table(self.storage, self.present), gone)
+        return self._entry(_entry_of(self.node.key, written, self.present.provenance), None)
+
     def mark(self) -> Entry:
         """Records that what older code made is accepted; nothing else changes."""
         assert self.present is not None
@@ -365,6 +374,7 @@ class Cut:
             and work.tokens is not None
             and self.made >= {*work.run, *work.adopt}
         )
+        settled = self.made | set(work.remove)
         entry = replace(
             entry,
             provenance=replace(
@@ -376,8 +386,8 @@ class Cut:
                     family=work.family,
                     accepted=work.accepted,
                     settled={"family": work.family, "inputs": dict(work.tokens or {})} if whole else None,
-                    redo=[key for key in old.get("redo", ()) if key not in self.made],
-                    arrived=[key for key in old.get("arrived", ()) if key not in self.made],
+                    redo=[key for key in old.get("redo", ()) if key not in settled],
+                    arrived=[key for key in old.get("arrived", ()) if key not in settled],
                     seconds=seconds if seconds is not None else old.get("seconds"),
                 ),
             ),
@@ -409,6 +419,7 @@ class Cut:
             "adopted": [list(each) for each in ranges(self.work.adopt, order)],
             "failed": [list(each) for each in ranges(self.failed, order)],
             "untried": [list(each) for each in ranges(self.untried, order)],
+            "removed": list(self.work.remove),
         }
 
 

@@ -18,13 +18,14 @@ from typing import Any
 from anabranch.catalog.base import Entry, Provenance
 from anabranch.columns import descriptions
 from anabranch.dataclass import dataclass, field
+from anabranch.lake.columns import RECORDED
 from anabranch.pipeline.check import CheckResult
 from anabranch.pipeline.definitions import Pipeline
 from anabranch.pipeline.graph import CheckNode, Graph, Node
 from anabranch.pipeline.incremental import CONSUMED, DECLARED, MARK, declaration
 from anabranch.pipeline.partition import told
 from anabranch.planning.plan import Plan, Planner, Step
-from anabranch.planning.reads import COLUMNS, READ, read_record
+from anabranch.planning.reads import READ, read_record
 from anabranch.planning.world import sample_of, sample_text
 from anabranch.running.cut import Cut, shards
 from anabranch.running.events import Event, Listener
@@ -630,6 +631,8 @@ class Executor:
             self._keep(key, cut.adopt(self._extra(self.graph[key])), step)
         elif step.partitions.marks and not step.partitions.run:
             self._keep(key, cut.mark(), step)
+        if step.partitions.remove:
+            self._keep(key, cut.remove(), step)
         self._next_shards(key, cut, step)
         if not cut.open:
             self._finish_cut(key, cut)
@@ -723,7 +726,7 @@ class Executor:
 
     def _finish_cut(self, key: str, cut: Cut) -> None:
         error = cut.error
-        state: State = "ran" if cut.work.run else "adopted" if cut.work.adopt else "reused"
+        state: State = "ran" if cut.work.run or cut.work.remove else "adopted" if cut.work.adopt else "reused"
         if error or cut.untried:
             state = "failed"
         outcome = Outcome(key, state, cut.present, cut.before, cut.seconds, error, partitions=cut.to_dict())
@@ -858,7 +861,7 @@ def _versions(sources: Mapping[str, Source]) -> dict[str, str]:
 
 def _columns(step: Step, result: StepResult) -> dict[str, Any]:
     """What provenance keeps of columns: the versions of those that readers use, and which were compared of the inputs."""
-    kept = {COLUMNS: dict(result.columns), READ: read_record(step.reads)}
+    kept = {RECORDED: dict(result.columns), READ: read_record(step.reads)}
     return {name: value for name, value in kept.items() if value}
 
 

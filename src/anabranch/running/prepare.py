@@ -164,6 +164,7 @@ class Preparation:
             selection=selection,
             force=options.force,
             forward_only=options.forward_only,
+            prune=options.prune,
             failed=failed,
             lookup=lambda family: [found for found in self.catalog.find(family) if trusted(found)],
         )

@@ -87,7 +87,7 @@ class RunOptions:
         refresh: Sources to fetch again; ``("*",)``: all sources.
         workers: Worker processes; None: one for each processor.
         in_process: Run the steps in this process, for a debugger.
-        prune: Remove tables whose asset is no longer in the code.
+        prune: Remove tables whose asset is no longer in the code, and partitions that it no longer has.
         fail_fast: Start nothing more after a failure.
         listen: Told of every event.
         timeout: How long a step may take, where its asset does not say.

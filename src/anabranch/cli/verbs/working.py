@@ -56,7 +56,7 @@ _TAIL = 20
     "--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes; default: one a processor."
 )
 @click.option("--in-process", is_flag=True, help="Run every step in this process, for a debugger.")
-@click.option("--prune", is_flag=True, help="Remove tables whose asset is no longer in the code.")
+@click.option("--prune", is_flag=True, help="Remove tables and partitions that the code no longer has.")
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after a failure.")
 @click.option(
     "--wait",
@@ -134,10 +134,13 @@ def run(
 
 def _prune_allowed(face: Face, project: Project, select: Sequence[str]) -> bool:
     """Shows what would be removed, and asks where somebody is there. Whoever writes --prune in a script means it."""
-    orphans = project.plan(words(select)).orphans
-    if not orphans or not face.interactive:
+    plan = project.plan(words(select))
+    gone = {s.key: s.partitions.gone for s in plan.steps.values() if s.partitions and s.partitions.gone}
+    if not (plan.orphans or gone) or not face.interactive:
         return True
-    face.err([line(Span("removes ", "warn"), listed(orphans, None), ": no asset makes them any more")])
+    told = [f"{listed(plan.orphans, None)}: no asset makes them any more"] if plan.orphans else []
+    told += [f"of {name} {listed(keys, None)}: the code no longer has them" for name, keys in gone.items()]
+    face.err([line(Span("removes ", "warn"), text) for text in told])
     return face.ask("run, and remove them?")
 
 
