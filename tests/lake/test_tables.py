@@ -691,6 +691,29 @@ print([name for name in ("pyiceberg", "duckdb", "polars", "pydantic") if name in
     assert done.stdout.strip() == "[]"
 
 
+def test_writing_what_another_engine_made_loads_no_pandas(lake: Storage, tmp_path) -> None:
+    """pyarrow loads it, where it is installed, to look at Python values: half a second for each worker."""
+    file = tmp_path / "made.parquet"
+    pq.write_table(numbers(10), file)
+    program = """
+import sys
+import duckdb
+from anabranch.lake.storage import Scope, Storage
+from anabranch.lake.tables import Table, append_table, write_table
+
+storage = Storage(sys.argv[1], scope=Scope.environment())
+with duckdb.connect() as connection:
+    made = connection.sql(f"from '{sys.argv[2]}'").to_arrow_reader()
+    first = Table("t", write_table(storage, "t", made, column_sets=[("id",)]).location, storage)
+    more = connection.sql(f"from '{sys.argv[2]}'").to_arrow_reader()
+    second = append_table(storage, "t", more, previous=first)
+assert second.rows == 20
+print("pandas" in sys.modules)
+"""
+    command = [sys.executable, "-c", program, lake.warehouse, file]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 # file assets
 
 

@@ -47,11 +47,13 @@ The version's sum has the sum of all rows' a in its upper 64 bits and that of al
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from functools import cache
 from itertools import chain
 from os import PathLike
 from pathlib import Path
+from struct import pack
 from typing import IO, TYPE_CHECKING, Any
 
 from anabranch.dataclass import dataclass
@@ -378,12 +380,22 @@ def _check_arithmetic() -> None:
     """Computes a known version once in a process: another numpy or machine must not quietly make other versions."""
     import pyarrow as pa
 
+    # From buffers, since pyarrow imports pandas, where it is installed, to look at Python values: half a second in each worker.
+    def column(kind: pa.DataType, valid: int, *data: bytes, children: Sequence[pa.Array] = ()) -> pa.Array:
+        buffers = [pa.py_buffer(each) for each in (bytes([valid]), *data)]
+        return pa.Array.from_buffers(kind, 3, buffers, children=list(children))
+
+    items = pa.Array.from_buffers(pa.int32(), 2, [None, pa.py_buffer(pack("=2i", 1, 2))])
     table = pa.table(
         {
-            "i": pa.array([1, None, -3], pa.int64()),
-            "f": pa.array([0.5, float("nan"), None], pa.float64()),
-            "s": pa.array(["", None, "twenty-three characters"], pa.string()),
-            "l": pa.array([[1, 2], [], None], pa.list_(pa.int32())),
+            "i": column(pa.int64(), 0b101, pack("=3q", 1, 0, -3)),  # 1, null, -3
+            "f": column(pa.float64(), 0b011, pack("=3d", 0.5, math.nan, 0)),  # 0.5, NaN, null
+            "s": column(
+                pa.string(), 0b101, pack("=4i", 0, 0, 0, 23), b"twenty-three characters"
+            ),  # "", null, …
+            "l": column(
+                pa.list_(pa.int32()), 0b011, pack("=4i", 0, 2, 2, 2), children=[items]
+            ),  # [1, 2], [], null
         }
     )
     hasher = ContentHasher.__new__(ContentHasher)
