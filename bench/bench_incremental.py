@@ -4,7 +4,7 @@
 
 Every figure is a median. *Rebuild* and *update* are whole runs of a project, steps in this process: the source, which gets
 one percent more rows each time, and three assets that read it (a table with a column more, a statistic by key in SQL, a
-filter in polars).
+filter in polars). The update is compared with the rebuild of the same four tables, its steps with that of the three.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ def project(folder: Path, rows: int, repeat: int) -> None:
         assert opened.run(in_process=True).ok
         again = max(1, repeat // 2)
         rebuilds = [timed(lambda: opened.run(readers, force=True, in_process=True)) for _ in range(again)]
+        wholes = [timed(lambda: opened.run(force=True, in_process=True)) for _ in range(again)]
         more = max(1, rows // 100)
         for number in range(repeat):
             first = rows + number * more
@@ -129,10 +130,11 @@ def project(folder: Path, rows: int, repeat: int) -> None:
             assert result.ok, [o.error for o in result.execution.failed]
             assert sum(o.state == "ran" for o in result.execution.outcomes.values()) == 4
             steps.append(sum(o.seconds for k, o in result.execution.outcomes.items() if k in readers))
-    rebuild, update = statistics.median(rebuilds), statistics.median(updates)
-    print(f"rebuild of 3 assets over {rows:,} rows           {rebuild:8.2f} s")
+    rebuild, whole, update = map(statistics.median, (rebuilds, wholes, updates))
+    print(f"rebuild of source and 3 assets, {rows:,} rows    {whole:8.2f} s")
+    print(f"rebuild of the 3 assets alone                    {rebuild:8.2f} s")
     print(
-        f"1 % more: source and 3 assets, the whole run     {update:8.2f} s   {update / rebuild:6.1%} of the rebuild"
+        f"1 % more: source and 3 assets, the whole run     {update:8.2f} s   {update / whole:6.1%} of the rebuild"
     )
     print(
         f"          the 3 assets' steps alone              {statistics.median(steps):8.2f} s   "

@@ -2,8 +2,9 @@
 
     python bench/bench_partitions.py [--assets 200] [--days 3650] [--repeat 5]
 
-Prints a table of medians with what each is to reach. Nothing is computed by user code: the tables are put into the
-warehouse as a run would have left them, each partition without rows.
+Prints what a day costs that comes to a table of many days, and a table of medians with what each is to reach. In the table
+nothing is computed by user code: tables are put into the warehouse as a run would have left them, each partition without
+rows.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ import pyarrow as pa
 
 import anabranch as ab
 from anabranch.catalog.base import CommitRequest, Entry, Provenance
-from anabranch.lake.partitions import write_partition
+from anabranch.lake.partitions import assemble, write_partition
 from anabranch.lake.storage import Scope, Storage
+from anabranch.lake.tables import Table
 from anabranch.planning.partitions import PartitionPlanner
 from anabranch.running.cut import Cut, partition_map
 from anabranch.running.parts import Made
@@ -120,6 +122,36 @@ def measure(folder: Path, repeat: int) -> tuple[float, float, float, str]:
     return statistics.median(taken[1:]), statistics.median(worked[1:]), peak, said
 
 
+def growing(folder: Path, count: int) -> tuple[float, float]:
+    """Median seconds to add a day of 100 rows to a table of one day, and to one of ``count``, in turns."""
+    storage = Storage(folder, scope=Scope.environment())
+    cut = ab.daily("2010-01-01", "2020-12-31", column="day")
+    order = list(cut.keys(datetime.now(UTC)))
+
+    def added(table: Table | None, number: int) -> Table:
+        part = cut.slice(order[number])
+        day = datetime.fromisoformat(order[number]).date()
+        data = pa.table({"day": pa.array([day] * 100, pa.date32()), "n": pa.array(range(100), pa.int64())})
+        files = write_partition(storage, "t", part, data, layout=cut.layout(), previous=table)
+        made = assemble(
+            storage, "t", layout=cut.layout(), previous=table, writes=[(files, "i")], making=("m", {})
+        )
+        return Table("t", made.location, storage)
+
+    table = first = added(None, 0)
+    for number in range(1, count):
+        table = added(table, number)
+    taken: dict[str, list[float]] = {first.location: [], table.location: []}
+    for turn in range(100):
+        for base in (first, table):
+            handle = Table("t", base.location, storage)
+            start = time.perf_counter()
+            added(handle, count + turn)
+            taken[base.location].append(time.perf_counter() - start)
+    early, late = (statistics.median(each) for each in taken.values())
+    return early, late
+
+
 def edit(folder: Path, old: str, new: str) -> None:
     """Changes the definitions."""
     path = folder / "big/definitions.py"
@@ -143,6 +175,9 @@ def main() -> None:
     )
     print(f"{'case':46} {'seconds':>8} {'CPU s':>8} {'peak MB':>8}  first line")
     try:
+        early, late = growing(folder / "growing", 1000)
+        print(f"a day of 100 rows added to a table of one day: {early * 1000:.2f} ms, ", end="")
+        print(f"to one of 1,000 days: {late * 1000:.2f} ms, {late / early:.2f} times")
         project = folder / "project"
         make_project(project, given.assets, given.days)
 

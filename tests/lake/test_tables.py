@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import subprocess
 import sys
 
@@ -488,6 +489,26 @@ def test_rows_keep_their_order_over_slabs_threads_and_files(
     assert written.bytes == sum(os.path.getsize(file.path) for file in table.files())
     single = write_table(lake, "t", data, threads=1)
     assert single.version == written.version
+
+
+def test_whether_values_come_again_is_told_from_rows_all_over_the_slab(lake: Storage) -> None:
+    rows = 100_000
+    pick = random.Random(1)
+    data = pa.table(
+        {
+            "id": range(rows),
+            "measure": [pick.random() for _ in range(rows)],
+            "few": [pick.randrange(3) for _ in range(rows)],
+            "thousands": [pick.randrange(8000) for _ in range(rows)],
+            "again": [i % 9000 for i in range(rows)],
+            "sorted": [i // 50 for i in range(rows)],
+            "nothing": pa.nulls(rows, pa.string()),
+        }
+    )
+    group = pq.read_metadata(put(lake, data).files()[0].path).row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    plain_ones = {column.path_in_schema for column in columns if not column.has_dictionary_page}
+    assert plain_ones - {"nothing"} == {"id", "measure"}
 
 
 def test_dictionaries_are_built_for_columns_whose_values_come_again(lake: Storage) -> None:

@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 
 GROUP_ROWS = 1 << 18
+_WORTH_A_THREAD = 1 << 15  # rows
 
 Json = Any
 Progress = Callable[[int], None]
@@ -377,7 +379,12 @@ class Writer:
         first = next(numbered, None)
         second = next(numbered, None) if first is not None else None
         if first is not None and (second is None or threads < 2):
-            self._collect(self._write_slab(first), on_progress)
+            with (
+                ThreadPoolExecutor(1, thread_name_prefix="lake-hash")
+                if threads > 1
+                else nullcontext() as pool
+            ):
+                self._collect(self._write_slab(first, pool), on_progress)
             first = None
         if second is not None:
             with ThreadPoolExecutor(max(1, threads), thread_name_prefix="lake-write") as pool:
@@ -439,7 +446,10 @@ class Writer:
         if on_progress is not None:
             on_progress(self.content.rows)
 
-    def _write_slab(self, slab: tuple[int, list[pa.RecordBatch]]) -> _Slab:
+    def _write_slab(
+        self, slab: tuple[int, list[pa.RecordBatch]], pool: ThreadPoolExecutor | None = None
+    ) -> _Slab:
+        """Hashes and writes the rows; beside each other where there is a pool for one of them."""
         import pyarrow as pa
 
         number, batches = slab
@@ -451,8 +461,14 @@ class Writer:
         table = pa.Table.from_batches(conformed, self.arrow)
         if self.check is not None:
             self.check(table)
-        hasher.update(table)
-        return _Slab(self._write_file(number, table), hasher.content, hasher.column_contents)
+        if pool is None or table.num_rows < _WORTH_A_THREAD:
+            hasher.update(table)
+            entry = self._write_file(number, table)
+        else:
+            hashed = pool.submit(hasher.update, table)
+            entry = self._write_file(number, table)
+            hashed.result()
+        return _Slab(entry, hasher.content, hasher.column_contents)
 
     def _write_file(self, number: int, table: pa.Table) -> manifest.Entry:
         import pyarrow.parquet as pq
