@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import anabranch as ab
+from anabranch.diff import diff_tables
 from anabranch.lake.changes import Changes
 from anabranch.lake.storage import Scope, Storage
 from anabranch.lake.tables import Table, append_table, write_table
@@ -148,6 +149,7 @@ def changes(folder: Path, rows: int, repeat: int) -> None:
     big = flights(rows)
     table = Table("t", write_table(storage, "t", big).location, storage)
     more = flights(max(1, rows // 100), seed=8)
+    more = more.set_column(0, "flight_id", pa.array(range(rows, rows + more.num_rows), pa.int64()))
     grown = Table("t", append_table(storage, "t", more, previous=table).location, storage)
     edited = big.slice(rows // 2, max(1, rows // 10_000))
     edited = edited.set_column(7, "delay", pa.array([0.0] * edited.num_rows))
@@ -163,6 +165,16 @@ def changes(folder: Path, rows: int, repeat: int) -> None:
         found = Changes(Table("t", old.location, storage), Table("t", new.location, storage))
         assert found.added.to_arrow().num_rows == found.added_rows
         assert found.removed_rows == found.removed.to_arrow().num_rows
+
+    def compared(old: Table, new: Table, keys: list[str]) -> None:
+        sides = (Table("t", each.location, storage) for each in (old, new))
+        assert diff_tables("t", *sides, key_columns=keys).rows.added == more.num_rows
+
+    for name, keys in (("by key", ["flight_id"]), ("without one", [])):
+        figure = statistics.median(
+            timed(lambda keys=keys: compared(table, grown, keys)) for _ in range(repeat)
+        )
+        print(f"diff {name:12}, after the append of 1 %         {figure:8.3f} s")
 
     for name, new in (("append of 1 %", grown), ("upsert", merged)):
         figure = statistics.median(timed(lambda new=new: told(table, new)) for _ in range(repeat))

@@ -5,6 +5,7 @@ An error of ours is a sentence, a hint and a code; anything else that goes wrong
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _completion(os.environ[_COMPLETE])
     # Importing makes many objects that stay; looking through them over and over is a tenth of a short command.
     gc.set_threshold(200_000, *gc.get_threshold()[1:])
+    # Nor does the interpreter's end need to look through what goes with the process.
+    atexit.register(gc.freeze)
     with _heard_signals():
         return _run(words)
 

@@ -58,8 +58,9 @@ def upsert_table(
 ) -> Written:
     """Writes a table that holds the previous one's rows, less those whose key is given, and the given rows.
 
-    Files without an affected row are shared with the previous table, whose sets of columns go on having versions. Takes memory for the keys and marks of the given
-    rows (about 50 bytes a row) and one data file; the rows themselves go to a temporary file where they are many.
+    Files without an affected row are shared with the previous table, whose sets of columns go on having versions. Takes
+    memory for the keys and marks of the given rows (about 50 bytes a row) and one data file; the rows themselves go to a
+    temporary file where they are many.
 
     Args:
         storage: As for `write_table`; the previous table may lie elsewhere in the warehouse.

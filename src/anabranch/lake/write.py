@@ -379,11 +379,8 @@ class Writer:
         first = next(numbered, None)
         second = next(numbered, None) if first is not None else None
         if first is not None and (second is None or threads < 2):
-            with (
-                ThreadPoolExecutor(1, thread_name_prefix="lake-hash")
-                if threads > 1
-                else nullcontext() as pool
-            ):
+            beside = ThreadPoolExecutor(1, thread_name_prefix="lake-hash") if threads > 1 else nullcontext()
+            with beside as pool:
                 self._collect(self._write_slab(first, pool), on_progress)
             first = None
         if second is not None:
