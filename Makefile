@@ -49,7 +49,8 @@ compile: $(READY) ## Bytecode, as an installed package has it: where Python may 
 demo: compile ## Play the whole story, from a branch to production and back.
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
-test: lint types floors docs tests ## Everything that has to hold.
+test: lint floors docs ## Everything that has to hold; types are checked beside the tests.
+	@$(MAKE) --no-print-directory -j 2 types tests
 
 lint: $(READY) ## Style of the code.
 	@$(BIN)/ruff check --quiet .

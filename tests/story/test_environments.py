@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -347,6 +348,14 @@ def test_a_step_in_this_process_sees_no_other_secrets_in_its_variables(secrets):
 @pytest.mark.skipif(
     not Path("/proc/self/environ").exists(), reason="the system shows no process's environment"
 )
+def environment_of(process: int) -> bytes:
+    """The environment that a process was started with, once it is there: for a moment a new one has none."""
+    end = time.monotonic() + 10
+    while not (block := Path(f"/proc/{process}/environ").read_bytes()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return block
+
+
 def test_a_worker_that_waits_for_work_was_given_no_secret_of_another_environment(secrets):
     from dataclasses import replace
 
@@ -358,7 +367,7 @@ def test_a_worker_that_waits_for_work_was_given_no_secret_of_another_environment
     pool = ProcessPool(replace(context.workspace.project, foreign=foreign), 2)
     try:
         pool.warm(2)
-        blocks = [Path(f"/proc/{worker.process.pid}/environ").read_bytes() for worker in pool._workers]
+        blocks = [environment_of(worker.process.pid) for worker in pool._workers]
     finally:
         pool.close()
     assert len(blocks) == 2

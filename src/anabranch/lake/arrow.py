@@ -24,11 +24,24 @@ from anabranch.errors import UnstorableError
 from anabranch.lake.canonical import MAX_DECIMAL128, canonical_type, is_any_list
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pyarrow as pa
 
 UTC_NAMES = frozenset(
     {"UTC", "Etc/UTC", "+00:00", "Z", "Zulu", "Etc/Zulu", "UCT", "Etc/UCT", "Universal", "GMT"}
 )
+
+
+def integers(values: npt.NDArray[Any]) -> pa.Array:
+    """An array over numpy's own memory, of int32 or int64.
+
+    As `pyarrow.array`, which loads pandas first where it is installed: that takes half a second.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def storable_schema(schema: pa.Schema) -> pa.Schema:

@@ -193,6 +193,8 @@ def _sorted(table: pa.Table, partitions: Partitions, group: Sequence[Part]) -> l
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from anabranch.lake.arrow import integers
+
     (dimension,) = partitions.dimensions
     cuts = [partitions.slice(part.key) for part in group]
     column = table[dimension.column or ""]
@@ -203,7 +205,8 @@ def _sorted(table: pa.Table, partitions: Partitions, group: Sequence[Part]) -> l
     elif pa.types.is_date32(column.type) and all(window is not None for window in windows):
         # Without a day is before all days.
         numbers = column.combine_chunks().cast(pa.int32())
-        days = pc.coalesce(numbers, pa.scalar(np.iinfo(np.int32).min, pa.int32())).to_numpy()
+        earliest = integers(np.array([np.iinfo(np.int32).min], np.int32))[0]
+        days = pc.coalesce(numbers, earliest).to_numpy()
         lows, highs = (
             np.array([each[end].date().toordinal() - _EPOCH for each in windows]) for end in (1, 2)
         )
@@ -216,7 +219,7 @@ def _sorted(table: pa.Table, partitions: Partitions, group: Sequence[Part]) -> l
         return None
     order = np.argsort(places, kind="stable")
     there = places[order]
-    rows = table if np.array_equal(there, places) else table.take(pa.array(order))
+    rows = table if np.array_equal(there, places) else table.take(integers(order))
     edges = np.searchsorted(there, np.arange(len(cuts) + 1))
     return [rows.slice(int(low), int(high - low)) for low, high in pairwise(edges)]
 
