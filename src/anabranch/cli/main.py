@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import FrameType
 from typing import Any
 
@@ -44,10 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _completion(os.environ[_COMPLETE])
     # Importing makes many objects that stay; looking through them over and over is a tenth of a short command.
     gc.set_threshold(200_000, *gc.get_threshold()[1:])
-    # Nor does the interpreter's end need to look through what goes with the process.
-    atexit.register(gc.freeze)
+    atexit.register(_leave)
     with _heard_signals():
         return _run(words)
+
+
+def _leave() -> None:
+    """Spares the interpreter's last look for garbage among what goes with the process anyway.
+
+    Not where extension modules are loaded that are not known to bear it: DuckDB's complains of what it still finds then.
+    """
+    loaded = {
+        name.partition(".")[0]
+        for name, module in sys.modules.items()
+        if str(getattr(module, "__file__", None)).endswith(tuple(EXTENSION_SUFFIXES))
+    }
+    if loaded <= {*sys.stdlib_module_names, "pydantic_core", "numpy", "pyarrow"}:
+        gc.freeze()
 
 
 def _run(words: list[str]) -> int:
