@@ -532,7 +532,8 @@ class Catalog(Protocol):
     def noted(self, keep: Mapping[int, int], name: str, *, ending: Collection[int] = ()) -> list[Any]:
         """What the provenance of the entries that a retained commit sees keeps under a name in its ``extra``.
 
-        Of those that keep anything there, in no order, and maybe several times. The other arguments, and what is raised, are those of `reachable`.
+        Of those that keep anything there, in no order, and maybe several times. The other arguments, and what is raised,
+        are those of `reachable`.
         """
 
     def retire(self, keep: Mapping[int, int]) -> int:

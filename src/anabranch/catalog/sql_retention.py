@@ -8,7 +8,7 @@ stays if a retained commit of its own branch lies in its span. Nothing here know
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from anabranch.catalog import queries, rules
@@ -78,35 +78,35 @@ def _retained(tx: Transaction, keep: Mapping[int, int], branches: list[Branch]) 
 
 def reachable(tx: Transaction, keep: Mapping[int, int], ending: Collection[int] = ()) -> set[str]:
     """See `Catalog.reachable`."""
-    branches = queries.all_branches(tx)
-    rules.check_keep(keep, branches, ending)
-    locations: set[str] = set()
-    for branch_id, retained in _retained(tx, keep, branches).items():
-        for since, until, location in tx.all(
-            "select since, until, location from entries where branch_id = ? and location is not null",
-            branch_id,
-        ):
-            if retained.sees(since, until):
-                locations.add(location)
-    return locations
+    return set(_seen(tx, keep, ending, "location"))
 
 
 def noted(tx: Transaction, keep: Mapping[int, int], name: str, ending: Collection[int] = ()) -> list[Any]:
     """See `Catalog.noted`."""
+    seen = _seen(tx, keep, ending, "provenance", " and provenance like ?", f'%"{name}":%')
+    extras = [provenance_from_json(text).extra for text in seen]
+    return [extra[name] for extra in extras if name in extra]
+
+
+def _seen(
+    tx: Transaction,
+    keep: Mapping[int, int],
+    ending: Collection[int],
+    column: str,
+    where: str = "",
+    *values: Any,
+) -> Iterator[Any]:
+    """A column of the entries that a retained commit sees, deletions apart."""
     branches = queries.all_branches(tx)
     rules.check_keep(keep, branches, ending)
-    found = []
     for branch_id, retained in _retained(tx, keep, branches).items():
-        for since, until, text in tx.all(
-            "select since, until, provenance from entries"
-            " where branch_id = ? and location is not null and provenance like ?",
+        for since, until, value in tx.all(
+            f"select since, until, {column} from entries where branch_id = ? and location is not null{where}",
             branch_id,
-            f'%"{name}":%',
+            *values,
         ):
             if retained.sees(since, until):
-                extra = provenance_from_json(text).extra
-                found += [extra[name]] if name in extra else []
-    return found
+                yield value
 
 
 def retire(tx: Transaction, keep: Mapping[int, int], now: int) -> int:

@@ -268,7 +268,7 @@ def asset(
     """
 
     def declare(function: Callable[..., Any]) -> Asset:
-        place = _place_of(function)
+        place = place_of(function)
         own = name or str(getattr(function, "__name__", ""))
         policy, interval = _policy(own, place, refresh, every, observe)
         _check_name(own, place)
@@ -481,7 +481,8 @@ def _check_name(name: str, place: tuple[str, int]) -> None:
         )
 
 
-def _place_of(function: Callable[..., Any]) -> tuple[str, int]:
+def place_of(function: Callable[..., Any]) -> tuple[str, int]:
+    """File and first line of a function; an empty file where it has no code of its own."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
 

@@ -23,7 +23,7 @@ from anabranch.errors import (
     UnknownInputError,
 )
 from anabranch.names import did_you_mean
-from anabranch.pipeline.asset import Asset, Parameter, Signature
+from anabranch.pipeline.asset import Asset, Parameter, Signature, place_of
 from anabranch.pipeline.check import Check
 from anabranch.pipeline.fingerprint import CodeReader, combine, config_hash
 from anabranch.pipeline.graph import CheckNode, Graph, Node
@@ -700,11 +700,9 @@ def _identity(name: str, resource: Resource) -> str:
     except AnabranchError:
         raise
     except Exception as error:
-        own = inspect.unwrap(type(resource).identity).__code__
-        lines = [
-            at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == own.co_filename
-        ]
-        place = f"{own.co_filename}:{lines[-1] if lines else own.co_firstlineno}"
+        file, line = place_of(type(resource).identity)
+        failed = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == file]
+        place = f"{file}:{failed[-1] if failed else line}"
         raise DefinitionsError(
             f"the resource {name!r}, a {type(resource).__name__}, can't say its identity():"
             f" {type(error).__name__}: {error}",
